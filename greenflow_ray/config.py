@@ -1,0 +1,278 @@
+"""What operators declare: one YAML, one pydantic model, unknown keys refused, every default written down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from greenflow_ray.errors import ConfigError
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and strict about unknown keys and non-finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelConfig(Section):
+    """One trained model instance of a stage's pool.
+
+    ``factory`` is the import path ``package.module:callable`` of ``factory(weights, catalog, **args) -> Scorer``.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    factory: str = "greenflow_ray.models.artifacts:load_scorer"
+    weights: Path | None = Field(default=None, description="default: <run>/models/<name>.safetensors")
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class StageConfig(Section):
+    """One stage: its pool, and the item scales it may score (``corpus``: always every item)."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    pool: tuple[ModelConfig, ...] = Field(min_length=1)
+    scales: Literal["corpus"] | tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> StageConfig:
+        if self.scales != "corpus" and (
+            not self.scales or min(self.scales) < 1 or len(set(self.scales)) < len(self.scales)
+        ):
+            raise ValueError("scales must be distinct positive integers, or 'corpus'")
+        if len({m.name for m in self.pool}) < len(self.pool):
+            raise ValueError("two models of the pool share a name")
+        return self
+
+
+class SplitConfig(Section):
+    """Shares of users: cascade training, validation, reward samples; the rest are the final users."""
+
+    train: float = Field(default=0.5, gt=0, lt=1)
+    validation: float = Field(default=0.1, gt=0, lt=1)
+    reward: float = Field(default=0.25, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitConfig:
+        if self.train + self.validation + self.reward >= 1:
+            raise ValueError("train + validation + reward must be below 1, so that final users remain")
+        return self
+
+
+class DataConfig(Section):
+    """Where interactions come from; ``synthetic`` makes its own, other formats read ``path``."""
+
+    format: Literal["auto", "synthetic", "movielens", "sequences"] = "auto"
+    path: Path | None = None
+    split: SplitConfig = SplitConfig()
+    history: float = Field(default=0.5, gt=0, lt=1, description="share of a user's events that models may see")
+    users: int = Field(default=6000, ge=100, description="synthetic set only")
+    items: int = Field(default=2400, ge=100, description="synthetic set only")
+
+
+class TrainingConfig(Section):
+    """How the cascade's models are trained."""
+
+    epochs: int = Field(default=2, ge=1)
+    batch_users: int = Field(default=64, ge=1)
+    targets_per_user: int = Field(default=24, ge=1)
+    negatives: int = Field(default=4, ge=1, description="sampled non-clicks for each click")
+    learning_rate: float = Field(default=2e-3, gt=0)
+    max_users: int = Field(default=4000, ge=10, description="training users seen per epoch at most")
+
+
+class RewardConfig(Section):
+    """The recursive multi-basis reward model (paper, section 4.2) and how it is fitted."""
+
+    recursive: bool = True
+    multi_basis: bool = True
+    bases: tuple[Literal["log1p", "tanh", "ratio", "exp", "sqrt"], ...] = ("log1p", "tanh", "ratio", "exp", "sqrt")
+    hidden: int = Field(default=32, ge=4)
+    epochs: int = Field(default=60, ge=1)
+    learning_rate: float = Field(default=5e-3, gt=0)
+    centred: float = Field(
+        default=0.8, ge=0, le=1, description="weight of differences between a user's chains in the loss"
+    )
+
+
+class BudgetConfig(Section):
+    """What may be spent, and how a missing price is answered."""
+
+    flops_per_second: float | None = Field(default=None, gt=0, description="null: no limit, price 0")
+    policy: Literal["greenflow", "fixed"] = "greenflow"
+    fixed_chain: str = Field(
+        default="fullest", description="chain of the 'fixed' policy: fullest, cheapest or a chain's name"
+    )
+    safe_chain: str = Field(default="cheapest", description="served when no price is known")
+    price_ttl_s: float = Field(default=60.0, gt=0, description="a price older than this is not used")
+    exchange_s: float = Field(
+        default=0.2, gt=0, description="allocators and the ledger exchange spend and price this often"
+    )
+    burst_s: float = Field(default=1.0, gt=0, description="hard cap: seconds of budget that may be spent at once")
+
+
+class SamplingConfig(Section):
+    """The sample log that repricing reads."""
+
+    rate: float = Field(default=1.0, gt=0, le=1)
+    flush_s: float = Field(default=3.0, gt=0)
+    buffer_rows: int = Field(
+        default=20_000, ge=1, description="rows kept while the disk is slow; more are dropped and counted"
+    )
+    window_s: float = Field(default=300.0, gt=0, description="repricing reads samples of this many last seconds")
+    retention_s: float = Field(default=3600.0, gt=0)
+
+
+class ReplicaConfig(Section):
+    """Size and limits of one deployment."""
+
+    replicas: int = Field(default=1, ge=1)
+    cpus: float = Field(default=0.1, gt=0, description="CPUs Ray reserves for each replica")
+    threads: int = Field(default=1, ge=1, description="torch threads of each replica")
+    max_ongoing: int = Field(default=64, ge=1)
+    max_queued: int = Field(default=512, ge=1)
+
+
+class ServingConfig(Section):
+    """The Ray Serve application: ports, batching, deadlines, replicas."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    batch_requests: int = Field(default=32, ge=1)
+    batch_wait_s: float = Field(default=0.004, ge=0)
+    deadline_s: float = Field(default=2.0, gt=0)
+    allocator_deadline_s: float = Field(default=0.25, gt=0)
+    max_waiting: int = Field(default=2000, ge=1, description="requests waiting at a gateway; more are shed with 429")
+    body_limit: int = Field(default=1 << 20, ge=1024)
+    gateway: ReplicaConfig = ReplicaConfig(max_ongoing=4096, max_queued=4096)
+    allocator: ReplicaConfig = ReplicaConfig()
+    stage: ReplicaConfig = ReplicaConfig()
+
+
+class EnergyConfig(Section):
+    """How joules become grams."""
+
+    country_iso_code: str = Field(default="USA", min_length=3, max_length=3)
+    pue: float = Field(default=1.67, ge=1, description="power usage effectiveness (paper: 1.67)")
+    carbon_intensity_g_per_kwh: float | None = Field(
+        default=None, gt=0, description="null: codecarbon's table for the country"
+    )
+
+
+class LoadConfig(Section):
+    """The open-loop trace of the demo and of `greenflow loadtest`."""
+
+    requests_per_second: float = Field(default=12.0, gt=0)
+    duration_s: float = Field(default=60.0, gt=0)
+    spike_factor: float = Field(default=5.0, ge=1)
+    spike_start: float = Field(default=0.5, ge=0, le=1, description="share of the duration at which the spike starts")
+    spike_length: float = Field(default=0.15, ge=0, le=1, description="share of the duration that the spike lasts")
+    budget_share: float = Field(default=0.6, gt=0, le=1, description="GreenFlow's budget ÷ the fullest chain's FLOPs")
+    reprice_every_s: float = Field(default=15.0, gt=0)
+
+
+class CascadeConfig(Section):
+    """The whole declaration. Relative paths are taken from the working directory."""
+
+    run: Path = Path("runs/demo")
+    seed: int = 0
+    exposure: int = Field(default=20, ge=1, description="items exposed to the user (the paper's e)")
+    history_length: int = Field(default=32, ge=1, description="most recent history items that models attend to")
+    stages: tuple[StageConfig, ...] = Field(min_length=2, max_length=6)
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    reward: RewardConfig = RewardConfig()
+    budget: BudgetConfig = BudgetConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    serving: ServingConfig = ServingConfig()
+    energy: EnergyConfig = EnergyConfig()
+    load: LoadConfig = LoadConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> CascadeConfig:
+        last = self.stages[-1].scales
+        if last != "corpus" and min(last) < self.exposure:
+            raise ValueError(f"stages.{len(self.stages) - 1}.scales: {min(last)} is below exposure {self.exposure}")
+        names = [m.name for s in self.stages for m in s.pool]
+        if len(set(names)) < len(names):
+            raise ValueError("two models share a name; names are unique across stages")
+        return self
+
+    @property
+    def paths(self) -> RunPaths:
+        """Where this run's files lie."""
+        return RunPaths(self.run)
+
+    def check_corpus(self, n_items: int) -> None:
+        """Raise ConfigError if a stage would score more items than the corpus holds."""
+        for i, stage in enumerate(self.stages):
+            if stage.scales != "corpus" and max(stage.scales) > n_items:
+                raise ConfigError(
+                    f"stages.{i}.scales: {max(stage.scales)} exceeds the corpus of {n_items} items; "
+                    f"lower it to {n_items} or less"
+                )
+
+    def digest(self, *sections: str) -> str:
+        """SHA-256 of the named sections' values: artifacts are reused while it stays the same."""
+        dumped = self.model_dump(mode="json")
+        text = json.dumps({name: dumped[name] for name in sections}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class RunPaths:
+    """Layout of a run's folder; every other module asks here instead of joining names."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.config = self.root / "cascade.yaml"
+        self.data = self.root / "data"
+        self.models = self.root / "models"
+        self.reward = self.root / "reward"
+        self.prices = self.root / "prices" / "prices.sqlite"
+        self.ledger = self.root / "prices" / "ledger.sqlite"
+        self.samples = self.root / "samples"
+        self.feedback = self.root / "feedback"
+        self.loadtest = self.root / "loadtest"
+        self.report_json = self.root / "report.json"
+        self.report_html = self.root / "report.html"
+
+
+def parse(text: str, where: str) -> CascadeConfig:
+    """Read YAML text; ``where`` names it in errors. Raises ConfigError on one line."""
+    try:
+        raw = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{where}: expected a mapping at the top level, found {type(raw).__name__}")
+    try:
+        return CascadeConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in first["loc"]) or "configuration"
+        cure = (
+            "remove it or check its spelling" if first["type"] == "extra_forbidden" else "see `greenflow config --help`"
+        )
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ConfigError(f"{where}: {place}: {first['msg']}; {cure}{more}") from error
+
+
+def load(path: Path | str) -> CascadeConfig:
+    """Read a cascade's YAML file. Raises ConfigError if it is missing or wrong."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({type(error).__name__}); give the path of a cascade's YAML file"
+        ) from error
+    return parse(text, str(path))
+
+
+def dump(config: CascadeConfig) -> str:
+    """YAML text that :func:`parse` reads back to an equal configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

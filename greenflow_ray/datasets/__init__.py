@@ -1,0 +1,1 @@
+"""Where interactions come from, brought to one schema, with users split once."""

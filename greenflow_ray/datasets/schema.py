@@ -1,0 +1,110 @@
+"""The one schema every data source is brought to: a catalog of items, users with histories, and held-out clicks.
+
+What a model may see (context and history) and what judges it (held-out clicks) are separate objects and separate
+files: nothing that trains or serves is ever handed the final users' clicks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.ragged import Ragged
+
+
+class Split(IntEnum):
+    """What a user serves for; every user belongs to exactly one."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    REWARD = 2
+    FINAL = 3
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The corpus.
+
+    Attributes:
+        item_ids: the outside world's id of every item, int64 ``[n_items]``; everywhere else an item is its index.
+        tokens: content tokens of every item (category, genre, shop, …), several a field allowed.
+        vocabulary: readable name of every content token, ``field=value``.
+        popularity: share of *training* users who clicked the item, float32 ``[n_items]``.
+    """
+
+    item_ids: npt.NDArray[np.int64]
+    tokens: Ragged
+    vocabulary: tuple[str, ...]
+    popularity: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+
+@dataclass(frozen=True)
+class Users:
+    """What models may know of users.
+
+    Attributes:
+        user_ids: the outside world's id, int64 ``[n]``, strictly increasing.
+        split: :class:`Split` of every user, int8 ``[n]``.
+        tokens: context tokens of every user (gender, age, …).
+        vocabulary: readable name of every context token, ``field=value``.
+        history: item indices clicked in the past, oldest first.
+    """
+
+    user_ids: npt.NDArray[np.int64]
+    split: npt.NDArray[np.int8]
+    tokens: Ragged
+    vocabulary: tuple[str, ...]
+    history: Ragged
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    def of(self, split: Split) -> npt.NDArray[np.int64]:
+        """Row indices of the users of ``split``."""
+        return np.flatnonzero(self.split == split)
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """Held-out clicks of some users: ``items`` has one row for each entry of ``users`` (row indices, increasing)."""
+
+    users: npt.NDArray[np.int64]
+    items: Ragged
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set, without the held-out clicks (see :mod:`greenflow_ray.datasets.storage`)."""
+
+    name: str
+    synthetic: bool
+    seed: int
+    digest: str
+    catalog: Catalog
+    users: Users
+
+
+@dataclass(frozen=True)
+class RequestBatch:
+    """Features of a batch of requests, as scorers and the reward model see them.
+
+    Attributes:
+        user_ids: int64 ``[B]`` as the caller gave them.
+        known: whether the user is known; an unknown one has no context and no history, bool ``[B]``.
+        tokens: context tokens, one row a request.
+        history: item indices, oldest first, whole (a model keeps its own most recent part).
+    """
+
+    user_ids: npt.NDArray[np.int64]
+    known: npt.NDArray[np.bool_]
+    tokens: Ragged
+    history: Ragged
+
+    def __len__(self) -> int:
+        return len(self.user_ids)

@@ -1,0 +1,1 @@
+"""FLOPs and CPU-seconds to joules to grams: meter, attribution, carbon intensity (no Ray)."""

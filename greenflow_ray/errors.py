@@ -1,0 +1,88 @@
+"""The exception tree: every error a user can meet, each naming what was wrong, where, and the cure.
+
+GreenFlowError                 base; printed on one line by the command line, exit code 1
+├── InvalidInput               what the operator gave us cannot be used (exit code 2)
+│   ├── ConfigError            a key, value or path in the cascade's YAML
+│   ├── DataError              a data folder, file, row or column
+│   ├── ArtifactError          weights or manifests: missing, foreign, or a SHA-256 that does not match
+│   └── PricingInputError      an array, budget or blob handed to the pricing engine
+├── InfeasibleBudget           the budget does not cover the cheapest chain for every request
+├── StoreError                 the price store cannot be read or written
+│   ├── CorruptRecord          a record whose checksum or shape is wrong; the last good one stays
+│   └── VersionConflict        somebody published first; read again and retry
+└── ResourceProblem            the machine: port in use, no memory for Ray, a service that did not start
+    └── PortInUse
+"""
+
+from __future__ import annotations
+
+
+class GreenFlowError(Exception):
+    """Base of all errors raised on purpose; its text is one line a user can act on."""
+
+    exit_code = 1
+
+
+class InvalidInput(GreenFlowError):
+    """Something the operator supplied cannot be used."""
+
+    exit_code = 2
+
+
+class ConfigError(InvalidInput):
+    """A key, value or path of the cascade's configuration is wrong."""
+
+
+class DataError(InvalidInput):
+    """A data folder, file, row or column is missing or malformed."""
+
+
+class ArtifactError(InvalidInput):
+    """A model artifact is missing, foreign, or fails its checksum."""
+
+
+class PricingInputError(InvalidInput):
+    """An argument of the pricing engine is malformed; the text names which and why."""
+
+
+class InfeasibleBudget(GreenFlowError):
+    """The budget lies below the cost of serving every request with its cheapest chain."""
+
+    def __init__(self, budget: float, minimum: float) -> None:
+        super().__init__(
+            f"budget {budget:.6g} is below {minimum:.6g}, the cost of the cheapest chain for every request; "
+            "raise the budget or add a cheaper chain"
+        )
+        self.budget = budget
+        self.minimum = minimum
+
+
+class StoreError(GreenFlowError):
+    """The price store cannot be read or written."""
+
+
+class CorruptRecord(StoreError):
+    """A stored record fails its checksum or has the wrong shape; it is refused."""
+
+
+class VersionConflict(StoreError):
+    """A compare-and-swap lost: another publisher was first."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"price store holds version {found}, expected {expected}; read the latest and publish again")
+        self.expected = expected
+        self.found = found
+
+
+class ResourceProblem(GreenFlowError):
+    """The machine cannot give what is needed: a port, memory, a running service."""
+
+    exit_code = 3
+
+
+class PortInUse(ResourceProblem):
+    """A port that a server was to listen on is taken."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"port {port} is in use; stop what listens there or choose another port")
+        self.port = port

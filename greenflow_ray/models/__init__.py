@@ -1,0 +1,1 @@
+"""What scores items: DSSM, YoutubeDNN, DIN, DIEN; their FLOPs, training and artifacts."""

@@ -1,0 +1,1 @@
+"""Ray Data aggregation of samples into a frontier, and its publication."""

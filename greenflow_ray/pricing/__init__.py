@@ -1,0 +1,1 @@
+"""What a FLOP is worth now: frontier, exact solvers, controller, price store (no Ray)."""

@@ -1,0 +1,1 @@
+"""What a chain is worth to a request: the recursive multi-basis model, its samples, training and calibration."""

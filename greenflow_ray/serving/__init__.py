@@ -1,0 +1,1 @@
+"""The Ray Serve application: gateway, allocator, stages, ledger, wire format, sample log."""
