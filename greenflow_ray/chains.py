@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,6 +121,11 @@ class ChainSpace:
     def cheapest(self) -> int:
         """Index of the cheapest chain: the floor, which any request can always be given."""
         return int(np.argmin(self.costs))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all names and costs: rows logged under one space are never read under another."""
+        return hashlib.sha256("\n".join(f"{c.name} {c.flops}" for c in self.chains).encode()).hexdigest()
 
     def index(self, name: str) -> int:
         """Index of the chain called ``name``, ``"fullest"`` or ``"cheapest"``."""

@@ -1,0 +1,44 @@
+# Each target sets up what it needs; `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# A data folder (MovieLens, S3-Rec sequences, …); empty: the embedded synthetic set.
+DATA   ?=
+# Name of the run's folder below runs/; by default the data's name.
+NAME   ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),demo)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with the pinned requirements
+
+$(READY): requirements.txt pyproject.toml
+	@echo "setting up $(VENV) with $(PYTHON) (once; a minute or two)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Python 3.11 or 3.12 is needed, {sys.executable} is {v[0]}.{v[1]}; set PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## run the main job: data, models, reward, serve, traffic, report (DATA=folder, NAME=run)
+	@$(BIN)/greenflow demo --run runs/$(NAME) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+test: $(READY) ## run the tests, a whole line through real Ray Serve included
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY) ## ruff (lint and format) and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(READY) ## measure; JSON into runs/bench/
+	@$(BIN)/python -m tests.benchmarks.price --out runs/bench/price.json
+
+clean: ## remove .venv, caches and runs/
+	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

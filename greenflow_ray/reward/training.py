@@ -1,0 +1,138 @@
+"""The reward model's training job: run every chain for the reward-sample users, fit, calibrate, store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.datasets.features import TableFeatures
+from greenflow_ray.datasets.schema import Clicks, Dataset, Split
+from greenflow_ray.datasets.storage import load_clicks
+from greenflow_ray.errors import ArtifactError, DataError
+from greenflow_ray.models.base import Scorer
+from greenflow_ray.reward.artifact import RewardManifest, read_manifest, save_reward, serialise
+from greenflow_ray.reward.calibration import calibrate, fields_of
+from greenflow_ray.reward.features import RewardFeatures
+from greenflow_ray.reward.fitting import RewardSamples, fit
+from greenflow_ray.reward.grid import ChainRunner, realised_clicks
+from greenflow_ray.reward.layout import layout
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class RewardOutcome:
+    """What training the reward model gave: its manifest (with calibration), and whether an earlier one was reused."""
+
+    manifest: RewardManifest
+    reused: bool
+
+
+def train_reward(
+    config: CascadeConfig,
+    dataset: Dataset,
+    pool: Mapping[str, Scorer],
+    space: ChainSpace,
+    *,
+    force: bool = False,
+    progress: Progress = lambda *_: None,
+) -> RewardOutcome:
+    """Fit the reward model of ``config`` to the reward-sample users; validation users stop and calibrate it.
+
+    No other users' clicks are read. A stored model is reused while data, weights, chains and settings are unchanged.
+    """
+    folder = config.paths.reward
+    sampled = _digest(dataset.digest, space.digest, str(config.exposure), *_weights(config))
+    digest = _digest(sampled, config.digest("reward", "seed"))
+    if not force:
+        try:
+            manifest = read_manifest(folder)
+            if manifest.digest == digest and _sha256(folder / "reward.safetensors") == manifest.sha256:
+                return RewardOutcome(manifest, reused=True)
+        except (ArtifactError, OSError):
+            pass  # absent or damaged: train it anew
+    features = TableFeatures(dataset.users)
+    describe = RewardFeatures.of(dataset.catalog, len(dataset.users.vocabulary))
+    samples: dict[Split, RewardSamples] = {}
+    clicks: dict[Split, Clicks] = {}
+    runner = ChainRunner(space, pool, len(dataset.catalog), config.exposure)
+    for split in (Split.REWARD, Split.VALIDATION):
+        clicks[split] = load_clicks(config.paths.data, split)
+        if not len(clicks[split].users):
+            raise DataError(f"{config.paths.data}: no {split.name.lower()} users; lower the other shares of data.split")
+        realised = _cached_clicks(
+            folder / f"clicks-{split.name.lower()}.npz", sampled, runner, features, clicks[split], split, progress
+        )
+        samples[split] = RewardSamples(describe(features.rows(clicks[split].users)), realised)
+    train, validation = samples[Split.REWARD], samples[Split.VALIDATION]
+    net = fit(
+        layout(space),
+        train,
+        validation,
+        config.reward,
+        config.seed,
+        lambda epoch, epochs, _: progress("fitting the reward model", epoch, epochs),
+    )
+    progress("fitting the reward model", config.reward.epochs, config.reward.epochs)
+    predicted = net.evaluate(validation.features)
+    calibration = calibrate(validation.clicks, predicted, fields_of(dataset.users, clicks[Split.VALIDATION].users))
+    manifest = RewardManifest(
+        sha256=hashlib.sha256(serialise(net)).hexdigest(),
+        digest=digest,
+        chains=space.digest,
+        context_vocabulary=len(dataset.users.vocabulary),
+        config=config.reward,
+        calibration=calibration.as_dict(),
+    )
+    save_reward(folder, net, manifest)
+    return RewardOutcome(manifest, reused=False)
+
+
+def _cached_clicks(
+    path: Path,
+    digest: str,
+    runner: ChainRunner,
+    features: TableFeatures,
+    clicks: Clicks,
+    split: Split,
+    progress: Progress,
+) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+    """Realised clicks of every chain, from ``path`` if it was written for the same digest."""
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                if str(stored["digest"]) == digest:
+                    return np.asarray(stored["clicks"], dtype=np.int16)
+        except (OSError, ValueError, KeyError):
+            pass  # damaged: run the chains again
+    label = f"running {len(runner.space)} chains for {split.name.lower()} users"
+    realised = realised_clicks(runner, features, clicks, progress=lambda done, of: progress(label, done, of))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name("partial-" + path.name)
+    np.savez_compressed(partial, clicks=realised, digest=np.array(digest))
+    partial.replace(path)
+    return realised
+
+
+def _weights(config: CascadeConfig) -> list[str]:
+    """Checksum of every model's weights; of models without weights, their factory and arguments."""
+    models = [model for stage in config.stages for model in stage.pool]
+    files = [model.weights or config.paths.models / f"{model.name}.safetensors" for model in models]
+    return [
+        _sha256(file) if file.exists() else f"{model.factory} {model.args}"
+        for model, file in zip(models, files, strict=True)
+    ]
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
