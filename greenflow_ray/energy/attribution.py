@@ -1,0 +1,77 @@
+"""Share a window's energy over the work done in it, with an explicit rest, so that the parts add up exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from greenflow_ray.errors import DataError
+
+MICRO = 1_000_000
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Energy of one window by whom it was spent for, in whole microjoules, so that sums are exact.
+
+    Attributes:
+        microjoules: by name (a deployment, model instance, stage, chain or arm).
+        unattributed: the rest: other processes, idling, what nobody can be charged for.
+    """
+
+    microjoules: Mapping[str, int]
+    unattributed: int
+
+    @property
+    def total(self) -> int:
+        """Microjoules of the whole window: exactly the parts plus the rest."""
+        return sum(self.microjoules.values()) + self.unattributed
+
+    @property
+    def joules(self) -> dict[str, float]:
+        """Joules by name, without the rest."""
+        return {name: value / MICRO for name, value in self.microjoules.items()}
+
+    @property
+    def attributed_joules(self) -> float:
+        """Joules of all names together."""
+        return sum(self.microjoules.values()) / MICRO
+
+    @property
+    def unattributed_joules(self) -> float:
+        """Joules of the rest."""
+        return self.unattributed / MICRO
+
+    def grouped(self, group: Callable[[str], str]) -> Attribution:
+        """The same energy under other names, e.g. model instances joined into stages; sums are kept."""
+        out: dict[str, int] = {}
+        for name, value in self.microjoules.items():
+            out[group(name)] = out.get(group(name), 0) + value
+        return Attribution(out, self.unattributed)
+
+
+def share(joules: float, weights: Mapping[str, float], whole: float | None = None) -> Attribution:
+    """Share ``joules`` in proportion to ``weights``, e.g. CPU-seconds by deployment or FLOPs by chain.
+
+    ``whole`` is what the window's energy paid for in the same unit, e.g. the CPU-seconds of all the node's processes;
+    what the weights leave of it stays unattributed. Without ``whole`` nothing is left over. Clocks of processes and of
+    the node differ a little: if the weights exceed ``whole``, their sum takes its place. Raises DataError on a
+    negative or non-finite number.
+    """
+    for name, value in {"joules": joules, "whole": whole or 0.0, **weights}.items():
+        if not math.isfinite(value) or value < 0:
+            raise DataError(f"energy attribution: {name} is {value}; it must be a finite number of at least 0")
+    total = round(joules * MICRO)
+    work = math.fsum(weights.values())
+    base = max(work, whole or 0.0)
+    if base == 0:
+        return Attribution(dict.fromkeys(weights, 0), total)
+    parts = {name: math.floor(total * (weight / base)) for name, weight in weights.items()}
+    rest = total - sum(parts.values())
+    if whole is None or whole <= work:
+        # Nothing is to be left over: the microjoules lost to rounding go to the largest part.
+        largest = max(parts, key=parts.__getitem__)
+        parts[largest] += rest
+        rest = 0
+    return Attribution(parts, rest)

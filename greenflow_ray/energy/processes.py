@@ -1,0 +1,127 @@
+"""CPU-seconds of Ray Serve's processes on this node, by deployment, read from the operating system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import psutil
+
+PROXY = "proxy"
+CONTROLLER = "controller"
+LEDGER = "ledger"
+
+# While a call runs, Ray appends the method to the title; a deployment's own name may hold dots too ("din.v2"), so only
+# what looks like a method of Serve's replica wrapper is cut off.
+_METHOD = re.compile(
+    r"\.(?:handle_\w+|check_\w+|initialize_\w+|reconfigure\w*|record_\w+|perform_\w+|push_\w+|get_\w+|list_\w+"
+    r"|is_\w+|prepare_\w+|pong|ping|__\w+|_\w+)(?:\(\))?$"
+)
+_REPLICA = re.compile(r"^ray::ServeReplica:([^:]*):(.+)$")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """CPU-seconds used so far.
+
+    Attributes:
+        processes: by (pid, creation time) of every Serve process: its deployment and CPU-seconds, children included.
+        node: busy CPU-seconds of all the node's processes since boot.
+    """
+
+    processes: Mapping[tuple[int, float], tuple[str, float]]
+    node: float
+
+
+@dataclass(frozen=True)
+class CpuUse:
+    """CPU-seconds spent between two snapshots.
+
+    Attributes:
+        by_deployment: CPU-seconds; proxies, Serve's controller and the ledger appear under their own names.
+        node: busy CPU-seconds of the whole node.
+        lost: Serve processes that ended in between; their CPU-seconds are unknown and missing above.
+    """
+
+    by_deployment: Mapping[str, float]
+    node: float
+    lost: int
+
+    @property
+    def total(self) -> float:
+        """CPU-seconds of all Serve processes."""
+        return sum(self.by_deployment.values())
+
+
+def deployment_of(title: str, app: str | None = None) -> str | None:
+    """Name under which a process title is counted, or None if it is not Serve's; ``app`` keeps one app's replicas."""
+    found = _REPLICA.match(title.strip())
+    if found:
+        return _METHOD.sub("", found[2]) if app in (None, found[1]) else None
+    if not title.startswith("ray::"):
+        return None
+    actor = title[5:].split(".")[0].strip()
+    if actor in ("ProxyActor", "HAProxyManager"):
+        return PROXY
+    if actor == "ServeController":
+        return CONTROLLER
+    return LEDGER if "ledger" in actor.lower() else None
+
+
+def snapshot(
+    app: str | None = None, processes: Callable[[], Iterable[psutil.Process]] = psutil.process_iter
+) -> Snapshot:
+    """Read every process of this node once. Needs no Ray; other nodes' replicas are not seen from here."""
+    seen: dict[int, psutil.Process] = {}
+    parents: dict[int, int] = {}
+    roots: dict[int, str] = {}
+    for process in processes():
+        try:
+            with process.oneshot():
+                parents[process.pid] = process.ppid()
+                title = (process.cmdline() or [""])[0]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        seen[process.pid] = process
+        name = deployment_of(title, app)
+        if name is not None:
+            roots[process.pid] = name
+    used = dict.fromkeys(roots, 0.0)
+    for pid, process in seen.items():
+        root: int | None = pid
+        while root is not None and root not in roots:
+            root = parents.get(root) if root != parents.get(root) else None
+        if root is not None:
+            used[root] += _seconds(process)
+    keys = {pid: (pid, seen[pid].create_time()) for pid in roots}
+    return Snapshot({keys[pid]: (roots[pid], used[pid]) for pid in roots}, node_seconds())
+
+
+def between(before: Snapshot, after: Snapshot) -> CpuUse:
+    """CPU-seconds spent from ``before`` to ``after``; processes started in between count in full."""
+    spent: dict[str, float] = {}
+    for key, (name, seconds) in after.processes.items():
+        start = before.processes.get(key, (name, 0.0))[1]
+        spent[name] = spent.get(name, 0.0) + max(0.0, seconds - start)
+    lost = sum(key not in after.processes for key in before.processes)
+    return CpuUse(dict(sorted(spent.items())), max(0.0, after.node - before.node), lost)
+
+
+def node_seconds() -> float:
+    """Busy CPU-seconds of this node since boot: everything but idling, waiting for disks and stolen time."""
+    times = psutil.cpu_times()
+    guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # already inside user and nice
+    idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
+    return float(sum(times) - guest - idle)
+
+
+def _seconds(process: psutil.Process) -> float:
+    """CPU-seconds of a process and of its children that have ended; 0 if it has gone meanwhile."""
+    try:
+        times = process.cpu_times()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0.0
+    return float(
+        times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    )

@@ -1,0 +1,318 @@
+"""Open-loop client: sends every request when it is due, whatever the server does, and counts latency from then."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.datasets.schema import Clicks
+from greenflow_ray.energy import processes
+from greenflow_ray.energy.meter import EnergyMeter
+from greenflow_ray.errors import ResourceProblem
+from greenflow_ray.loadtest.judge import Judge, Receipts
+from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, TIMED_OUT, ArmResult, Requests
+from greenflow_ray.loadtest.trace import Trace
+
+_HEADERS = {"content-type": "application/json"}
+
+
+@dataclass(frozen=True)
+class ClientOptions:
+    """Bounds and habits of the load generator.
+
+    Attributes:
+        connections: kept open at most; a request that waits for one is late, and its latency shows it.
+        outstanding: requests awaited at once at most; further ones are counted as errors and not sent, for a client
+            that waits would no longer be open loop.
+        timeout_s: a request is given up this long after it was sent.
+        feedback_s: clicks are gathered and reported this often.
+        feedback_batch: messages in one report at most.
+        progress_s: the progress callback is called this often.
+    """
+
+    connections: int = 256
+    outstanding: int = 4096
+    timeout_s: float = 10.0
+    feedback_s: float = 0.5
+    feedback_batch: int = 64
+    progress_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a playing trace stands; all counts so far."""
+
+    arm: str
+    elapsed_s: float
+    duration_s: float
+    due: int
+    sent: int
+    answered: int
+    errors: int
+    degraded: int
+    clicks: int
+    flops: int
+    price: float
+    total: int
+
+
+def play(
+    base_url: str,
+    trace: Trace,
+    clicks: Clicks | None = None,
+    user_ids: npt.NDArray[np.int64] | None = None,
+    *,
+    item_ids: npt.NDArray[np.int64] | None = None,
+    name: str = "arm",
+    k: int = 20,
+    options: ClientOptions | None = None,
+    meter: EnergyMeter | None = None,
+    watch_processes: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ArmResult:
+    """Play ``trace`` against the server at ``base_url`` and return what it saw. Call it where no event loop runs.
+
+    ``clicks`` are held-out clicks as rows; ``user_ids`` (``dataset.users.user_ids``) and ``item_ids``
+    (``dataset.catalog.item_ids``, if the server answers in outside ids) translate them. ``meter`` and
+    ``watch_processes`` add the node's energy and Serve's CPU-seconds over the same window.
+    Raises ResourceProblem if the server does not answer ``GET /v1/chains``.
+    """
+    run = play_async(
+        base_url, trace, Judge(clicks, user_ids, item_ids), name=name, k=k, options=options, on_progress=on_progress
+    )
+    if meter is not None:
+        meter.start()  # first, for it may look at hardware for a second or two before its window opens
+    try:
+        before = processes.snapshot() if watch_processes else None
+        result = asyncio.run(run)
+        after = processes.snapshot() if watch_processes else None
+    finally:
+        energy = meter.stop() if meter is not None else None
+    if before is None or after is None:
+        return replace(result, energy=energy)
+    use = processes.between(before, after)
+    return result.with_costs(use.by_deployment, energy, use.lost)
+
+
+async def play_async(
+    base_url: str,
+    trace: Trace,
+    judge: Judge,
+    *,
+    name: str = "arm",
+    k: int = 20,
+    options: ClientOptions | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ArmResult:
+    """The same inside a running event loop, without energy and CPU-seconds."""
+    options = options or ClientOptions()
+    connector = aiohttp.TCPConnector(limit=options.connections)
+    timeout = aiohttp.ClientTimeout(total=options.timeout_s)
+    # Proxies of the environment are ignored on purpose (trust_env stays off): the server is the one named.
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=_HEADERS) as session:
+        base_url = base_url.rstrip("/")
+        chains = await _chains(session, base_url)
+        return await _Player(session, base_url, trace, judge, chains, name, k, options, on_progress).run()
+
+
+class _Player:
+    """One playing of a trace: a dispatcher, a task a request, a judge and a reporter beside them."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        trace: Trace,
+        judge: Judge,
+        chains: dict[str, int],
+        name: str,
+        k: int,
+        options: ClientOptions,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._session, self._url, self._trace, self._judge = session, base_url, trace, judge
+        self._name, self._k, self._options, self._on_progress = name, k, options, on_progress
+        self._chains = chains
+        self._columns = Requests.blank(trace.user_ids, trace.times)
+        self._receipts = Receipts(self._columns, {chain: j for j, chain in enumerate(chains)})
+        self._prefix = f"{name}-{secrets.token_hex(4)}-"
+        self._answers: asyncio.Queue[tuple[int, int, bytes] | None] = asyncio.Queue()
+        self._messages: list[dict[str, Any]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._start = 0.0
+        self._accepted = self._failed = self._due = self._sent = self._answered = self._errors = 0
+        self._price = float("nan")
+        self._done = False
+
+    async def run(self) -> ArmResult:
+        loop = asyncio.get_running_loop()
+        cpu = time.thread_time()
+        self._start = loop.time() + 0.05
+        started_at = time.time() + 0.05
+        helpers = [asyncio.create_task(self._judge_answers()), asyncio.create_task(self._send_feedback())]
+        reporter = asyncio.create_task(self._report_progress())
+        try:
+            await self._dispatch()
+            await asyncio.gather(*self._tasks)
+            # The window lasts as long as the trace even if its last stretch is empty: both arms are measured alike.
+            await asyncio.sleep(max(0.0, self._start + self._trace.duration_s - loop.time()))
+            await self._answers.put(None)
+            await asyncio.gather(*helpers)
+            self._tell()
+        finally:
+            left = [*helpers, reporter, *self._tasks]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        return ArmResult(
+            name=self._name,
+            started_at=started_at,
+            duration_s=self._trace.duration_s,
+            k=self._k,
+            requests=self._columns,
+            chains=tuple(self._chains),
+            chain_flops=tuple(self._chains.values()),
+            reasons=tuple(self._receipts.reasons),
+            client_cpu_seconds=time.thread_time() - cpu,
+            feedback_accepted=self._accepted,
+            feedback_failed=self._failed,
+        )
+
+    async def _dispatch(self) -> None:
+        """Start each request's task at its instant; never wait for an answer."""
+        loop = asyncio.get_running_loop()
+        due = (self._start + self._trace.times).tolist()
+        users = self._trace.user_ids.tolist()
+        for row, (moment, user) in enumerate(zip(due, users, strict=True)):
+            while (wait := moment - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            self._due = row + 1
+            if len(self._tasks) >= self._options.outstanding:
+                self._errors += 1
+                await asyncio.sleep(0)  # let answers in, even while late
+                continue
+            task = loop.create_task(self._ask(row, user, moment))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            if row % 32 == 31:
+                await asyncio.sleep(0)  # a burst of overdue requests must not keep answers from being read
+
+    async def _ask(self, row: int, user: int, moment: float) -> None:
+        """One request: note times and status, hand the body to the judge."""
+        loop = asyncio.get_running_loop()
+        body = json.dumps({"user_id": user, "k": self._k, "request_id": self._prefix + str(row)})
+        columns = self._columns
+        columns.sent[row] = loop.time() - self._start
+        self._sent += 1
+        try:
+            async with self._session.post(self._url + "/v1/recommend", data=body) as response:
+                content = await response.read()
+                columns.latency[row] = loop.time() - moment
+                status = response.status
+        except TimeoutError:
+            columns.latency[row] = loop.time() - moment
+            status, content = TIMED_OUT, b""
+        except (aiohttp.ClientError, OSError):
+            columns.latency[row] = loop.time() - moment
+            status, content = NO_CONNECTION, b""
+        columns.status[row] = status
+        if 200 <= status < 300:
+            self._answers.put_nowait((row, user, content))
+        else:
+            self._errors += 1
+
+    async def _judge_answers(self) -> None:
+        """Read answers after the clock of their request has stopped."""
+        columns = self._columns
+        while (entry := await self._answers.get()) is not None:
+            row, user, content = entry
+            try:
+                answer = json.loads(content)
+            except ValueError:
+                answer = None
+            items = self._receipts.write(row, answer)
+            if items is None:
+                columns.status[row] = BAD_ANSWER
+                self._errors += 1
+            else:
+                self._answered += 1
+                self._price = float(columns.price[row])
+                found = self._judge.clicked(user, items, self._k)
+                if found:
+                    columns.clicks[row] = len(found)
+                    self._messages.append({"request_id": str(answer.get("request_id")), "clicks": found})
+            await asyncio.sleep(0)
+        self._done = True
+
+    async def _send_feedback(self) -> None:
+        """Report clicks in batches, off the timing path; a failure is counted, not raised."""
+        while True:
+            finished = self._done
+            while self._messages:
+                batch = self._messages[: self._options.feedback_batch]
+                del self._messages[: len(batch)]
+                try:
+                    async with self._session.post(self._url + "/v1/feedback", data=json.dumps(batch)) as response:
+                        await response.read()
+                        good = 200 <= response.status < 300
+                except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+                    good = False
+                self._accepted += len(batch) if good else 0
+                self._failed += 0 if good else len(batch)
+            if finished:
+                return
+            pause = self._options.feedback_s
+            await asyncio.sleep(min(pause, 0.05) if self._due == len(self._trace) else pause)
+
+    async def _report_progress(self) -> None:
+        while self._on_progress is not None:
+            await asyncio.sleep(self._options.progress_s)
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._on_progress is None:
+            return
+        columns = self._columns
+        elapsed = min(max(0.0, asyncio.get_running_loop().time() - self._start), self._trace.duration_s)
+        self._on_progress(
+            Progress(
+                self._name, elapsed, self._trace.duration_s, self._due, self._sent, self._answered, self._errors,
+                int(columns.degraded.sum()), int(columns.clicks.sum()), int(columns.flops.sum()), self._price,
+                len(self._trace),
+            )
+        )  # fmt: skip
+
+
+async def _chains(session: aiohttp.ClientSession, base_url: str) -> dict[str, int]:
+    """FLOPs of every chain by name, in the server's order."""
+    url = base_url + "/v1/chains"
+    try:
+        async with session.get(url) as response:
+            content = await response.json()
+            return {str(chain["name"]): int(chain["flops"]) for chain in content["chains"]}
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise ResourceProblem(
+            f"{url} does not answer ({type(error).__name__}); start `greenflow serve` or correct the address"
+        ) from error
+    except (KeyError, TypeError) as error:
+        raise ResourceProblem(f"{url} answers, but not with a list of chains; is it GreenFlow's server?") from error
+
+
+def say(progress: Progress) -> str:
+    """One line about a playing trace, for a progress display."""
+    rate = progress.answered / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
+    line = (
+        f"{progress.arm}: {progress.answered:,}/{progress.total:,} answered, {rate:.0f}/s, {progress.clicks:,} clicks"
+    )
+    line += f", {progress.flops / max(progress.answered, 1) / 1e6:,.1f} MFLOPs a request"
+    line += f", {progress.degraded} degraded" if progress.degraded else ""
+    return line + (f", {progress.errors} errors" if progress.errors else "")

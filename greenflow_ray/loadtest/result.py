@@ -1,0 +1,234 @@
+"""What one arm of a load test saw: a row a request, sums, and FLOPs recounted from the receipts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from greenflow_ray.energy.meter import EnergyWindow
+from greenflow_ray.errors import DataError
+
+# Statuses below 100 are the client's own; from 100 on they are HTTP's.
+TIMED_OUT, NO_CONNECTION, BAD_ANSWER, NOT_SENT = 1, 2, 3, 4
+STATUS_NAMES = {
+    TIMED_OUT: "timed out",
+    NO_CONNECTION: "no connection",
+    BAD_ANSWER: "answer not understood",
+    NOT_SENT: "not sent, too many outstanding",
+}
+SCHEMA = b"1"
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Columns, one entry a request in the order of the trace.
+
+    Attributes:
+        user_id: int64.
+        scheduled: float64, seconds from the start at which the request was due.
+        sent: float64, when it was handed to the network; NaN if never.
+        latency: float64, seconds from *scheduled* to the last byte of the answer, or to the failure; NaN if never sent.
+        status: int16, HTTP status, or one of :data:`STATUS_NAMES`.
+        degraded: bool, as the receipt says.
+        reason: int16, index into the result's ``reasons``; -1 if none.
+        chain: int32, index into the result's ``chains``; -1 if there is no receipt, or it names a chain not listed.
+        flops: int64, as the receipt says; 0 without one.
+        clicks: int32, held-out clicks among the answered items.
+        price: float64, as the receipt says; NaN without one.
+        price_version: int64; -1 without one.
+    """
+
+    user_id: npt.NDArray[np.int64]
+    scheduled: npt.NDArray[np.float64]
+    sent: npt.NDArray[np.float64]
+    latency: npt.NDArray[np.float64]
+    status: npt.NDArray[np.int16]
+    degraded: npt.NDArray[np.bool_]
+    reason: npt.NDArray[np.int16]
+    chain: npt.NDArray[np.int32]
+    flops: npt.NDArray[np.int64]
+    clicks: npt.NDArray[np.int32]
+    price: npt.NDArray[np.float64]
+    price_version: npt.NDArray[np.int64]
+
+    @classmethod
+    def blank(cls, user_id: npt.NDArray[np.int64], scheduled: npt.NDArray[np.float64]) -> Requests:
+        """Columns of requests that have not been sent."""
+        n = len(user_id)
+        return cls(
+            user_id=np.asarray(user_id, np.int64),
+            scheduled=np.asarray(scheduled, np.float64),
+            sent=np.full(n, np.nan),
+            latency=np.full(n, np.nan),
+            status=np.full(n, NOT_SENT, np.int16),
+            degraded=np.zeros(n, np.bool_),
+            reason=np.full(n, -1, np.int16),
+            chain=np.full(n, -1, np.int32),
+            flops=np.zeros(n, np.int64),
+            clicks=np.zeros(n, np.int32),
+            price=np.full(n, np.nan),
+            price_version=np.full(n, -1, np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.user_id)
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One playing of a trace.
+
+    Attributes:
+        name: of the arm, e.g. ``equal`` or ``greenflow``.
+        started_at: unix seconds of the trace's second 0.
+        duration_s: length of the trace.
+        k: items asked for.
+        requests: a row a request.
+        chains: names of the server's chains, as it listed them.
+        chain_flops: FLOPs of each, as it listed them.
+        reasons: texts of degradations and errors.
+        client_cpu_seconds: what the load generator itself used.
+        feedback_accepted: clicks messages that the server took.
+        feedback_failed: clicks messages that it did not.
+        cpu_seconds: CPU-seconds of Serve's processes by deployment; empty if not watched.
+        processes_lost: Serve processes that ended meanwhile, whose CPU-seconds are missing.
+        energy: of the node over the window, or None if not watched.
+    """
+
+    name: str
+    started_at: float
+    duration_s: float
+    k: int
+    requests: Requests
+    chains: tuple[str, ...]
+    chain_flops: tuple[int, ...]
+    reasons: tuple[str, ...] = ()
+    client_cpu_seconds: float = 0.0
+    feedback_accepted: int = 0
+    feedback_failed: int = 0
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    processes_lost: int = 0
+    energy: EnergyWindow | None = None
+
+    @cached_property
+    def ok(self) -> npt.NDArray[np.bool_]:
+        """Requests answered with 2xx and a receipt, bool ``[n]``."""
+        return (self.requests.status >= 200) & (self.requests.status < 300)
+
+    @property
+    def errors(self) -> int:
+        """Requests without a usable answer."""
+        return int(np.count_nonzero(~self.ok))
+
+    @cached_property
+    def recounted(self) -> npt.NDArray[np.int64]:
+        """FLOPs of every request by its receipt's chain and the server's list of chains, int64 ``[n]``.
+
+        The receipt's own number is not used, so that the two can be compared.
+        """
+        costs = np.array([*self.chain_flops, 0], dtype=np.int64)  # index -1: no receipt
+        return np.asarray(costs[self.requests.chain], dtype=np.int64)
+
+    @property
+    def mismatches(self) -> int:
+        """Answers whose receipt names other FLOPs than its chain costs, or a chain that is not listed."""
+        return int(np.count_nonzero(self.ok & (self.recounted != self.requests.flops)))
+
+    @cached_property
+    def send_delay_s(self) -> dict[str, float]:
+        """By how much the client itself was late to send, seconds: ``p50``, ``p99``, ``max``."""
+        late = (self.requests.sent - self.requests.scheduled)[np.isfinite(self.requests.sent)]
+        if not len(late):
+            return {"p50": 0.0, "p99": 0.0, "max": 0.0}
+        return {"p50": float(np.quantile(late, 0.5)), "p99": float(np.quantile(late, 0.99)), "max": float(late.max())}
+
+    def latency_seconds(self, quantiles: Sequence[float] = (0.5, 0.95, 0.99, 0.999)) -> dict[str, float]:
+        """Quantiles of answered requests' latency, named ``p50`` …; NaN if none was answered."""
+        answered = self.requests.latency[self.ok]
+        return {f"p{100 * q:g}": float(np.quantile(answered, q)) if len(answered) else float("nan") for q in quantiles}
+
+    def chain_counts(self) -> dict[str, int]:
+        """Answers by chain, only those served, most frequent first."""
+        served = self.requests.chain[self.requests.chain >= 0]
+        counts = np.bincount(served, minlength=len(self.chains))
+        order = np.argsort(-counts, kind="stable")
+        return {self.chains[j]: int(counts[j]) for j in order if counts[j]}
+
+    def error_counts(self) -> dict[str, int]:
+        """Failed requests by HTTP status or by what happened to them."""
+        values, counts = np.unique(self.requests.status[~self.ok], return_counts=True)
+        return {STATUS_NAMES.get(int(v), f"HTTP {int(v)}"): int(c) for v, c in zip(values, counts, strict=True)}
+
+    def degraded_counts(self) -> dict[str, int]:
+        """Degraded answers by reason."""
+        found = self.requests.reason[self.requests.degraded]
+        counts = np.bincount(found[found >= 0], minlength=len(self.reasons))
+        out = {reason: int(c) for reason, c in zip(self.reasons, counts, strict=True) if c}
+        return out | ({"no reason given": n} if (n := int(np.count_nonzero(found < 0))) else {})
+
+    def totals(self) -> dict[str, Any]:
+        """The sums a person asks for first, JSON-able."""
+        return {
+            "arm": self.name,
+            "requests": len(self.requests),
+            "errors": self.errors,
+            "errors_by_kind": self.error_counts(),
+            "degraded": int(np.count_nonzero(self.requests.degraded)),
+            "degraded_by_reason": self.degraded_counts(),
+            "clicks": int(self.requests.clicks.sum()),
+            "flops": int(self.recounted.sum()),
+            "flops_by_receipts": int(self.requests.flops.sum()),
+            "flops_mismatches": self.mismatches,
+            "latency_seconds": {k: v if np.isfinite(v) else None for k, v in self.latency_seconds().items()},
+            "send_delay_seconds": self.send_delay_s,
+            "chains": self.chain_counts(),
+            "client_cpu_seconds": self.client_cpu_seconds,
+            "cpu_seconds": dict(self.cpu_seconds),
+            "feedback": {"accepted": self.feedback_accepted, "failed": self.feedback_failed},
+        }
+
+    def with_costs(self, cpu_seconds: Mapping[str, float], energy: EnergyWindow | None, lost: int = 0) -> ArmResult:
+        """The same arm with what Serve's processes and the node used."""
+        return replace(self, cpu_seconds=dict(cpu_seconds), energy=energy, processes_lost=lost)
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``<name>.parquet`` (a row a request) and ``<name>.json`` (the rest and the totals), each atomically."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        columns = {f.name: getattr(self.requests, f.name) for f in fields(Requests)}
+        table = pa.table(columns).replace_schema_metadata({b"greenflow.schema": SCHEMA})
+        part = folder / f"{self.name}.parquet.part"
+        pq.write_table(table, part)
+        part.replace(folder / f"{self.name}.parquet")
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("requests", "energy")}
+        rest["energy"] = asdict(self.energy) if self.energy else None
+        rest["cpu_seconds"] = dict(self.cpu_seconds)
+        part = folder / f"{self.name}.json.part"
+        part.write_text(json.dumps({"schema": 1, **rest, "totals": self.totals()}, indent=1), encoding="utf-8")
+        part.replace(folder / f"{self.name}.json")
+
+    @classmethod
+    def load(cls, folder: Path | str, name: str) -> ArmResult:
+        """Read what :meth:`save` wrote. Raises DataError."""
+        folder = Path(folder)
+        try:
+            rest = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            table = pq.read_table(folder / f"{name}.parquet")
+            columns = {f.name: table[f.name].to_numpy() for f in fields(Requests)}
+            del rest["schema"], rest["totals"]
+            rest["energy"] = EnergyWindow(**rest["energy"]) if rest["energy"] else None
+            rest |= {key: tuple(rest[key]) for key in ("chains", "chain_flops", "reasons")}
+            return cls(requests=Requests(**columns), **rest)
+        except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
+            raise DataError(
+                f"{folder}/{name}: no result of a load test ({type(error).__name__}); run `greenflow loadtest` first"
+            ) from error
