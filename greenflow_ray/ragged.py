@@ -61,7 +61,8 @@ class Ragged:
         lengths = self.offsets[np.asarray(rows) + 1] - starts
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
-        return np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+        within: npt.NDArray[np.int64] = np.arange(total, dtype=np.int64) + np.repeat(starts - (ends - lengths), lengths)
+        return within
 
     def take(self, rows: npt.NDArray[Any]) -> Ragged:
         """The given rows, in that order."""

@@ -1,0 +1,103 @@
+"""From raw interactions to the schema: order a user's events, cut history from held-out, split users, count clicks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.config import DataConfig
+from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
+from greenflow_ray.datasets.splits import split_users
+from greenflow_ray.datasets.tokens import TokenTable
+from greenflow_ray.errors import DataError
+from greenflow_ray.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """What a reader of some format hands over; every event counts as a click.
+
+    Attributes:
+        name: name of the data set.
+        users: outside id of the user of every event, int64 ``[events]``.
+        items: outside id of the item of every event, int64 ``[events]``.
+        times: when it happened, in any unit that orders a user's events, int64 ``[events]``; None: unknown.
+        user_tokens: ``field=value`` names by user id.
+        item_tokens: ``field=value`` names by item id.
+    """
+
+    name: str
+    users: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64] | None
+    user_tokens: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    item_tokens: Mapping[int, Sequence[str]] = field(default_factory=dict)
+
+
+def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Split, Clicks]]:
+    """Bring interactions to the schema.
+
+    Of several events of one (user, item) pair the first counts. A user's oldest ``data.history`` share (rounded down)
+    becomes the history, the newest part the held-out clicks; without times the order is drawn at random, from the
+    seed and the events' positions alone. Users with a single event are kept, with an empty history. The corpus is
+    every item with an event; users without events do not appear.
+
+    Raises DataError if there are no events, or too few users to split.
+    """
+    if len(source.users) == 0:
+        raise DataError(f"{source.name}: no interactions; give a data folder with at least one event a user")
+    order = _order(source, seed)
+    users, items = source.users[order], source.items[order]
+    first = _first_of_pairs(users, items)
+    users, items = users[first], items[first]
+    user_ids, user_rows, counts = np.unique(users, return_inverse=True, return_counts=True)
+    item_ids, item_rows = np.unique(items, return_inverse=True)
+    events = Ragged.from_lengths(item_rows.astype(np.int32), counts)
+    # Each row's events lie in order, so a position below the cut is history.
+    cut = np.floor(data.history * counts).astype(np.int64)
+    past = np.arange(len(users)) - events.offsets[user_rows] < cut[user_rows]
+    history = Ragged.from_lengths(events.values[past], cut)
+    held_out = Ragged.from_lengths(events.values[~past], counts - cut)
+    split = split_users(len(user_ids), data.split, seed)
+    user_table = TokenTable.from_names([source.user_tokens.get(int(u), ()) for u in user_ids])
+    item_table = TokenTable.from_names([source.item_tokens.get(int(i), ()) for i in item_ids])
+    table = Users(user_ids.astype(np.int64), split, user_table.tokens, user_table.vocabulary, history)
+    catalog = Catalog(
+        item_ids.astype(np.int64),
+        item_table.tokens,
+        item_table.vocabulary,
+        popularity(len(item_ids), table, held_out),
+    )
+    return Dataset(source.name, False, seed, digest, catalog, table), clicks_by_split(split, held_out)
+
+
+def popularity(n_items: int, users: Users, held_out: Ragged) -> npt.NDArray[np.float32]:
+    """Share of training users who clicked each item, float32 ``[n_items]``; nobody else's clicks count."""
+    train = users.of(Split.TRAIN)
+    clicked = np.concatenate([users.history.take(train).values, held_out.take(train).values])
+    return (np.bincount(clicked, minlength=n_items) / max(len(train), 1)).astype(np.float32)
+
+
+def clicks_by_split(split: npt.NDArray[np.int8], held_out: Ragged) -> dict[Split, Clicks]:
+    """Part the held-out clicks of all users, one row a user, by split."""
+    rows = {s: np.flatnonzero(split == s) for s in Split}
+    return {s: Clicks(r.astype(np.int64), held_out.take(r)) for s, r in rows.items()}
+
+
+def _order(source: Interactions, seed: int) -> npt.NDArray[np.int64]:
+    """Events by user, then by time (ties: as in the file); without times at random."""
+    if source.times is not None:
+        return np.lexsort((np.arange(len(source.users)), source.times, source.users)).astype(np.int64)
+    keys = np.random.default_rng([seed, 0x0DE2]).random(len(source.users))
+    return np.lexsort((keys, source.users)).astype(np.int64)
+
+
+def _first_of_pairs(users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions of the first event of every (user, item) pair, in order; ``users`` is sorted."""
+    by_pair = np.lexsort((np.arange(len(users)), items, users))
+    new = np.ones(len(users), dtype=np.bool_)
+    new[1:] = (users[by_pair][1:] != users[by_pair][:-1]) | (items[by_pair][1:] != items[by_pair][:-1])
+    return np.sort(by_pair[new]).astype(np.int64)

@@ -1,0 +1,97 @@
+"""`greenflow prepare`: find out what the data is, bring it to the schema, keep it until source or settings change."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import ModuleType
+
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.datasets import movielens, sequences, storage, synthetic
+from greenflow_ray.datasets.assembly import assemble
+from greenflow_ray.datasets.schema import Dataset, Split
+from greenflow_ray.errors import DataError, InvalidInput
+from greenflow_ray.progress import Progress, silent
+
+_READERS: dict[str, ModuleType] = {"movielens": movielens, "sequences": sequences}
+
+
+def detect(path: Path) -> str:
+    """Name the format of a data folder or file by what it holds.
+
+    Raises DataError if it is missing, empty or holds no format that we know.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such data folder; check data.path")
+    if path.is_dir() and not any(path.iterdir()):
+        raise DataError(f"{path}: the data folder is empty; give one with MovieLens or sequence files")
+    if movielens.ratings_file(path) is not None:
+        return "movielens"
+    if sequences.sequence_file(path) is not None:
+        return "sequences"
+    raise DataError(
+        f"{path}: unknown dataset format; expected MovieLens (ratings.dat or ratings*.parquet) or sequences "
+        "(X.txt beside X_item2attributes.json)"
+    )
+
+
+def resolve(config: CascadeConfig) -> tuple[str, Path | None]:
+    """Format and path to read; format ``synthetic`` has no path. Raises DataError."""
+    data = config.data
+    if data.format == "synthetic" or (data.format == "auto" and data.path is None):
+        return "synthetic", None
+    if data.path is None:
+        raise DataError(f"data.format is {data.format!r} but data.path is not set; name the data folder")
+    if data.format == "auto" or not data.path.exists():
+        return detect(data.path), data.path
+    return data.format, data.path
+
+
+def source_digest(config: CascadeConfig) -> str:
+    """Digest of all that decides the prepared set: source files' bytes, settings, seed, version of this code."""
+    name, path = resolve(config)
+    sha = hashlib.sha256(f"{storage.SCHEMA_VERSION} {name} {config.digest('data', 'seed')}".encode())
+    if path is not None:
+        for file in _READERS[name].source_files(path):
+            sha.update(f"{file.name} {storage.file_sha256(file)}".encode())
+    return sha.hexdigest()
+
+
+def prepare(config: CascadeConfig, *, progress: Progress = silent) -> Dataset:
+    """Prepare the set that ``config`` declares in ``config.paths.data``, or reuse it if nothing changed.
+
+    An earlier set in that folder stays intact until the new one is complete. Raises DataError for bad input.
+    """
+    folder = config.paths.data
+    name, path = resolve(config)
+    progress(f"data: checking {path or 'the synthetic set'}", 0.0)
+    digest = source_digest(config)
+    held = _held(folder, digest)
+    if held is not None:
+        progress(f"data: reused {held.name}", 1.0)
+        return held
+    if path is None:
+        progress(f"data: drawing {config.data.users} users and {config.data.items} items", 0.1)
+        dataset, clicks, truth = synthetic.generate(config.data, config.seed, digest)
+        with storage.replacing(folder) as fresh:
+            storage.write(fresh, dataset, clicks)
+            synthetic.save_truth(fresh, truth)
+    else:
+        progress(f"data: reading {path} as {name}", 0.1)
+        dataset, clicks = assemble(_READERS[name].read(path), config.data, config.seed, digest)
+        progress("data: writing", 0.8)
+        storage.save(folder, dataset, clicks)
+    progress(f"data: {dataset.name}, {len(dataset.users)} users, {len(dataset.catalog)} items", 1.0)
+    return dataset
+
+
+def _held(folder: Path, digest: str) -> Dataset | None:
+    """The prepared set in ``folder`` if it is whole and its digest is ``digest``."""
+    try:
+        if storage.read_manifest(folder)["digest"] != digest:
+            return None
+        for split in Split:
+            storage.load_clicks(folder, split)
+        return storage.load(folder)
+    except InvalidInput:
+        return None

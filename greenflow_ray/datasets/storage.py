@@ -1,0 +1,187 @@
+"""The prepared set on disk: Parquet tables and a manifest, written atomically, checked when read.
+
+``manifest.json`` names schema version, seed, digest, vocabularies and the SHA-256 of the tables. Clicks lie in one
+file a split; each carries the set's digest and the SHA-256 of its own content in its Parquet metadata, so that the
+final users' clicks leave no trace in any other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
+from greenflow_ray.errors import ArtifactError, DataError
+from greenflow_ray.ragged import Ragged
+
+SCHEMA_VERSION = 1
+"""Version of the files' layout and of the code that fills them; part of every digest."""
+
+MANIFEST = "manifest.json"
+_TABLES = ("users.parquet", "items.parquet")
+_CURE = "run `greenflow prepare` again"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def clicks_file(split: Split) -> str:
+    """Name of the file that holds the held-out clicks of ``split``."""
+    return f"clicks-{split.name.lower()}.parquet"
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``folder`` on success and vanishes on failure."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        fresh.chmod(0o755)
+        yield fresh
+        if folder.exists():
+            old = fresh.with_name(fresh.name + "-old")
+            os.rename(folder, old)
+            os.rename(fresh, folder)
+            shutil.rmtree(old)
+        else:
+            os.rename(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def save(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> None:
+    """Write ``dataset`` and its held-out ``clicks``; an earlier set in ``folder`` is replaced only on success."""
+    with replacing(Path(folder)) as fresh:
+        write(fresh, dataset, clicks)
+
+
+def write(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> None:
+    """Write the files of :func:`save` into an existing folder."""
+    users, catalog = dataset.users, dataset.catalog
+    columns = {
+        "user_id": users.user_ids,
+        "split": users.split,
+        "tokens": _lists(users.tokens),
+        "history": _lists(users.history),
+    }
+    pq.write_table(pa.table(columns), folder / "users.parquet")
+    columns = {"item_id": catalog.item_ids, "tokens": _lists(catalog.tokens), "popularity": catalog.popularity}
+    pq.write_table(pa.table(columns), folder / "items.parquet")
+    for split, held_out in clicks.items():
+        meta = {"greenflow.digest": dataset.digest, "greenflow.sha256": _clicks_sha256(held_out)}
+        table = pa.table({"user": held_out.users, "items": _lists(held_out.items)})
+        pq.write_table(table.replace_schema_metadata(meta), folder / clicks_file(split))
+    manifest = {
+        "schema": SCHEMA_VERSION,
+        "name": dataset.name,
+        "synthetic": dataset.synthetic,
+        "seed": dataset.seed,
+        "digest": dataset.digest,
+        "users": len(users),
+        "items": len(catalog),
+        "files": {name: file_sha256(folder / name) for name in _TABLES},
+        "vocabulary": {"users": list(users.vocabulary), "items": list(catalog.vocabulary)},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a prepared set. Raises DataError if there is none, ArtifactError if it is not ours."""
+    path = Path(folder) / MANIFEST
+    if not path.is_file():
+        raise DataError(f"{folder}: no prepared data here ({MANIFEST} is missing); run `greenflow prepare` first")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: not a manifest of prepared data ({type(error).__name__}); {_CURE}") from error
+    if version != SCHEMA_VERSION:
+        raise ArtifactError(f"{path}: schema {version}, this version reads {SCHEMA_VERSION}; {_CURE}")
+    return dict(manifest)
+
+
+def load(folder: Path) -> Dataset:
+    """Read a prepared set, without any held-out click.
+
+    Raises DataError if the folder holds none, ArtifactError if a table's SHA-256 does not match the manifest.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    for name in _TABLES:
+        if not (folder / name).is_file() or file_sha256(folder / name) != manifest["files"].get(name):
+            raise ArtifactError(f"{folder / name}: missing, or its SHA-256 differs from {MANIFEST}; {_CURE}")
+    table = pq.read_table(folder / "users.parquet")
+    vocabulary = manifest["vocabulary"]
+    users = Users(
+        user_ids=_flat(table, "user_id", np.int64),
+        split=_flat(table, "split", np.int8),
+        tokens=_ragged(table, "tokens"),
+        vocabulary=tuple(vocabulary["users"]),
+        history=_ragged(table, "history"),
+    )
+    table = pq.read_table(folder / "items.parquet")
+    catalog = Catalog(
+        item_ids=_flat(table, "item_id", np.int64),
+        tokens=_ragged(table, "tokens"),
+        vocabulary=tuple(vocabulary["items"]),
+        popularity=_flat(table, "popularity", np.float32),
+    )
+    return Dataset(manifest["name"], manifest["synthetic"], int(manifest["seed"]), manifest["digest"], catalog, users)
+
+
+def load_clicks(folder: Path, split: Split) -> Clicks:
+    """Held-out clicks of one split's users.
+
+    Raises DataError if the file is missing, ArtifactError if it belongs to another set or its content was altered.
+    """
+    path = Path(folder) / clicks_file(split)
+    digest = read_manifest(folder)["digest"]
+    if not path.is_file():
+        raise DataError(f"{path}: missing; {_CURE}")
+    try:
+        table = pq.read_table(path)
+        meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        clicks = Clicks(_flat(table, "user", np.int64), _ragged(table, "items"))
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a clicks file ({type(error).__name__}); {_CURE}") from error
+    if meta.get("greenflow.digest") != digest:
+        raise ArtifactError(f"{path}: belongs to another data set than {MANIFEST}; {_CURE}")
+    if meta.get("greenflow.sha256") != _clicks_sha256(clicks):
+        raise ArtifactError(f"{path}: its content does not match its SHA-256; {_CURE}")
+    return clicks
+
+
+def _clicks_sha256(clicks: Clicks) -> str:
+    sha = hashlib.sha256()
+    for array, dtype in ((clicks.users, "<i8"), (clicks.items.offsets, "<i8"), (clicks.items.values, "<i4")):
+        sha.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
+    return sha.hexdigest()
+
+
+def _lists(ragged: Ragged) -> Any:
+    return pa.ListArray.from_arrays(pa.array(ragged.offsets.astype(np.int32)), pa.array(ragged.values, pa.int32()))
+
+
+def _flat(table: Any, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    return np.ascontiguousarray(table.column(name).to_numpy(), dtype=dtype)
+
+
+def _ragged(table: Any, name: str) -> Ragged:
+    column = table.column(name).combine_chunks()
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False)
+    return Ragged.from_lengths(np.ascontiguousarray(column.flatten().to_numpy(), dtype=np.int32), lengths)
