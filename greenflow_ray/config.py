@@ -249,13 +249,20 @@ def parse(text: str, where: str) -> CascadeConfig:
         raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{where}: expected a mapping at the top level, found {type(raw).__name__}")
+    return validated(raw, where)
+
+
+def validated(raw: dict[str, Any], where: str) -> CascadeConfig:
+    """Check plain values; ``where`` names their source. Raises ConfigError on one line."""
     try:
         return CascadeConfig.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(p) for p in first["loc"]) or "configuration"
         cure = (
-            "remove it or check its spelling" if first["type"] == "extra_forbidden" else "see `greenflow config --help`"
+            "remove it or check its spelling"
+            if first["type"] == "extra_forbidden"
+            else "`greenflow config` prints a valid one"
         )
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ConfigError(f"{where}: {place}: {first['msg']}; {cure}{more}") from error

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import Clicks, Dataset, Split
+from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import load_clicks
 from greenflow_ray.errors import ArtifactError, DataError
 from greenflow_ray.models.base import Scorer
+from greenflow_ray.progress import Progress, silent
 from greenflow_ray.reward.artifact import RewardManifest, read_manifest, save_reward, serialise
 from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.features import RewardFeatures
 from greenflow_ray.reward.fitting import RewardSamples, fit
 from greenflow_ray.reward.grid import ChainRunner, realised_clicks
 from greenflow_ray.reward.layout import layout
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,14 @@ def train_reward(
     space: ChainSpace,
     *,
     force: bool = False,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> RewardOutcome:
     """Fit the reward model of ``config`` to the reward-sample users; validation users stop and calibrate it.
 
     No other users' clicks are read. A stored model is reused while data, weights, chains and settings are unchanged.
     """
     folder = config.paths.reward
-    sampled = _digest(dataset.digest, space.digest, str(config.exposure), *_weights(config))
-    digest = _digest(sampled, config.digest("reward", "seed"))
+    digest = _digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"))
     if not force:
         try:
             manifest = read_manifest(folder)
@@ -59,17 +58,12 @@ def train_reward(
             pass  # absent or damaged: train it anew
     features = TableFeatures(dataset.users)
     describe = RewardFeatures.of(dataset.catalog, len(dataset.users.vocabulary))
-    samples: dict[Split, RewardSamples] = {}
-    clicks: dict[Split, Clicks] = {}
     runner = ChainRunner(space, pool, len(dataset.catalog), config.exposure)
+    rows: dict[Split, npt.NDArray[np.int64]] = {}
+    samples: dict[Split, RewardSamples] = {}
     for split in (Split.REWARD, Split.VALIDATION):
-        clicks[split] = load_clicks(config.paths.data, split)
-        if not len(clicks[split].users):
-            raise DataError(f"{config.paths.data}: no {split.name.lower()} users; lower the other shares of data.split")
-        realised = _cached_clicks(
-            folder / f"clicks-{split.name.lower()}.npz", sampled, runner, features, clicks[split], split, progress
-        )
-        samples[split] = RewardSamples(describe(features.rows(clicks[split].users)), realised)
+        rows[split], clicks = sample_clicks(config, dataset, runner, split, progress)
+        samples[split] = RewardSamples(describe(features.rows(rows[split])), clicks)
     train, validation = samples[Split.REWARD], samples[Split.VALIDATION]
     net = fit(
         layout(space),
@@ -77,11 +71,11 @@ def train_reward(
         validation,
         config.reward,
         config.seed,
-        lambda epoch, epochs, _: progress("fitting the reward model", epoch, epochs),
+        lambda epoch, epochs, _: progress("fitting the reward model", epoch / epochs),
     )
-    progress("fitting the reward model", config.reward.epochs, config.reward.epochs)
+    progress("fitting the reward model", 1.0)
     predicted = net.evaluate(validation.features)
-    calibration = calibrate(validation.clicks, predicted, fields_of(dataset.users, clicks[Split.VALIDATION].users))
+    calibration = calibrate(validation.clicks, predicted, fields_of(dataset.users, rows[Split.VALIDATION]))
     manifest = RewardManifest(
         sha256=hashlib.sha256(serialise(net)).hexdigest(),
         digest=digest,
@@ -94,30 +88,39 @@ def train_reward(
     return RewardOutcome(manifest, reused=False)
 
 
-def _cached_clicks(
-    path: Path,
-    digest: str,
-    runner: ChainRunner,
-    features: TableFeatures,
-    clicks: Clicks,
-    split: Split,
-    progress: Progress,
-) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
-    """Realised clicks of every chain, from ``path`` if it was written for the same digest."""
+def sample_clicks(
+    config: CascadeConfig, dataset: Dataset, runner: ChainRunner, split: Split, progress: Progress = silent
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int16]]:
+    """User rows ``[n]`` of a split and their realised clicks under every chain, ``[n, J]``.
+
+    Kept in the run's folder while data, weights and chains stay the same, for running all chains takes a while.
+    """
+    clicks = load_clicks(config.paths.data, split)
+    name = split.name.lower()
+    if not len(clicks.users):
+        raise DataError(f"{config.paths.data}: no {name} users; lower the other shares of data.split")
+    path = config.paths.reward / f"clicks-{name}.npz"
+    digest = _sample_digest(config, dataset, runner.space)
     if path.exists():
         try:
             with np.load(path, allow_pickle=False) as stored:
                 if str(stored["digest"]) == digest:
-                    return np.asarray(stored["clicks"], dtype=np.int16)
+                    return clicks.users, np.asarray(stored["clicks"], dtype=np.int16)
         except (OSError, ValueError, KeyError):
             pass  # damaged: run the chains again
-    label = f"running {len(runner.space)} chains for {split.name.lower()} users"
-    realised = realised_clicks(runner, features, clicks, progress=lambda done, of: progress(label, done, of))
+    label = f"running {len(runner.space)} chains for {len(clicks.users)} {name} users"
+    realised = realised_clicks(
+        runner, TableFeatures(dataset.users), clicks, progress=lambda done, of: progress(label, done / of)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name("partial-" + path.name)
     np.savez_compressed(partial, clicks=realised, digest=np.array(digest))
     partial.replace(path)
-    return realised
+    return clicks.users, realised
+
+
+def _sample_digest(config: CascadeConfig, dataset: Dataset, space: ChainSpace) -> str:
+    return _digest(dataset.digest, space.digest, str(config.exposure), *_weights(config))
 
 
 def _weights(config: CascadeConfig) -> list[str]:

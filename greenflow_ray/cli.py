@@ -1,0 +1,252 @@
+"""The command line, `greenflow …`: thin; each command parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from greenflow_ray import __version__
+from greenflow_ray import config as configuration
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.console import Terminal
+from greenflow_ray.errors import GreenFlowError
+
+app = typer.Typer(
+    help=(
+        "Serve a cascade recommender under a compute budget: for each request GreenFlow picks the action chain (which "
+        "model instance runs in each stage, and how many items it scores) with the best reward minus price times cost."
+        "\n\nStart with `greenflow demo`; by hand: prepare, train, serve, loadtest, report."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Run = Annotated[Path, typer.Option("--run", help="The run's folder: data, models, prices, report.")]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="The cascade's YAML; default: the run's own, else the built-in cascade.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
+Data = Annotated[Path | None, typer.Option("--data", help="Data folder; default: the embedded synthetic set.")]
+Format = Annotated[str | None, typer.Option("--format", help="auto, synthetic, movielens or sequences.")]
+Force = Annotated[bool, typer.Option("--force", help="Do the work again even if nothing has changed.")]
+
+DEFAULT_RUN = Path("runs/demo")
+
+
+def resolve(
+    run: Path, config: Path | None, seed: int | None, data: Path | None = None, data_format: str | None = None
+) -> CascadeConfig:
+    """The configuration of a run: the given file, else the run's own, else the built-in one; then the options."""
+    own = run / "cascade.yaml"
+    builtin = Path(__file__).parent / "cascade.yaml"
+    base = configuration.load(config or (own if own.exists() else builtin))
+    changes: dict[str, Any] = {"run": str(run)}
+    if seed is not None:
+        changes["seed"] = seed
+    chosen: dict[str, Any] = {}
+    if data is not None:
+        chosen = {"path": str(data), "format": data_format or "auto"}
+    elif data_format is not None:
+        chosen = {"format": data_format}
+    if chosen:
+        changes["data"] = {**base.data.model_dump(mode="json"), **chosen}
+    return configuration.validated({**base.model_dump(mode="json"), **changes}, "options")
+
+
+def _store(config: CascadeConfig) -> None:
+    config.run.mkdir(parents=True, exist_ok=True)
+    config.paths.config.write_text(configuration.dump(config), encoding="utf-8")
+
+
+def _print(result: Any) -> None:
+    print(json.dumps(result, indent=2, default=str))
+
+
+@app.callback()
+def _top(
+    debug: Annotated[bool, typer.Option("--debug", help="Show stack traces.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if debug:
+        os.environ["GREENFLOW_DEBUG"] = "1"
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command("config")
+def config_command(run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None) -> None:
+    """Print the whole configuration as YAML: a starting point for your own cascade."""
+    print(configuration.dump(resolve(run, config, seed)), end="")
+
+
+@app.command()
+def prepare(
+    run: Run = DEFAULT_RUN,
+    data: Data = None,
+    format: Format = None,  # noqa: A002 (the option's name)
+    config: Config = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a data source to the one schema, with users split once."""
+    from greenflow_ray.pipeline import prepare_data
+
+    resolved = resolve(run, config, seed, data, format)
+    terminal = Terminal(quiet=as_json)
+    summary = prepare_data(resolved, terminal)
+    _store(resolved)
+    if as_json:
+        _print(summary)
+
+
+@app.command()
+def train(
+    run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None, force: Force = False, as_json: AsJson = False
+) -> None:
+    """Train the cascade's models and the reward model; unchanged artifacts are reused."""
+    from greenflow_ray.pipeline import prepare_data, train_all
+
+    resolved = resolve(run, config, seed)
+    terminal = Terminal(quiet=as_json)
+    prepare_data(resolved, terminal)
+    result = train_all(resolved, terminal, force=force)
+    _store(resolved)
+    if as_json:
+        _print(result)
+
+
+@app.command()
+def evaluate(run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None, as_json: AsJson = False) -> None:
+    """Compare policies offline on the final users: fixed chains, one price for all, GreenFlow."""
+    from greenflow_ray.evaluation.compare import evaluate_run
+
+    resolved = resolve(run, config, seed)
+    result = evaluate_run(resolved, Terminal(quiet=as_json))
+    if as_json:
+        _print(result)
+
+
+@app.command()
+def serve(
+    run: Run = DEFAULT_RUN,
+    config: Config = None,
+    port: Annotated[int | None, typer.Option(help="HTTP port; default: the configuration's.")] = None,
+) -> None:
+    """Serve a trained run on loopback until Ctrl-C (`serve run deployments/laptop.yaml` does the same)."""
+    from greenflow_ray.pipeline import serve_until_stopped
+
+    serve_until_stopped(resolve(run, config, None), Terminal(), port)
+
+
+@app.command()
+def reprice(
+    run: Run = DEFAULT_RUN,
+    config: Config = None,
+    every: Annotated[float | None, typer.Option(help="Repeat with this period, in seconds; default: once.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to use; default: start one here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Aggregate the sample log into a frontier and publish it with its price."""
+    from greenflow_ray.nearline.job import reprice_job
+
+    resolved = resolve(run, config, None)
+    for outcome in reprice_job(resolved, every=every, address=address, terminal=Terminal(quiet=as_json)):
+        if as_json:
+            _print(outcome)
+
+
+@app.command()
+def loadtest(
+    run: Run = DEFAULT_RUN,
+    config: Config = None,
+    url: Annotated[str, typer.Option(help="Where the application listens (loopback).")] = "http://127.0.0.1:8000",
+    rate: Annotated[float | None, typer.Option(help="Requests a second before the spike.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Seconds of traffic.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the result below loadtest/.")] = "manual",
+    seed: Seed = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play an open-loop trace of final users against a running application."""
+    from greenflow_ray.pipeline import play_load
+
+    resolved = resolve(run, config, seed)
+    result = play_load(resolved, url, Terminal(quiet=as_json), name=name, rate=rate, duration=duration)
+    if as_json:
+        _print(result)
+
+
+@app.command()
+def report(run: Run = DEFAULT_RUN, as_json: AsJson = False) -> None:
+    """Print a run's report again and rebuild its page."""
+    from greenflow_ray.pipeline import show_report
+
+    result = show_report(resolve(run, None, None), Terminal(quiet=as_json))
+    if as_json:
+        _print(result)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder for simulation.json and the picture.")] = Path("runs/simulation"),
+    seed: Annotated[int, typer.Option(help="Seed of the day.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate a day of the price loop: daily traffic, spikes, drift, carbon, outages."""
+    from greenflow_ray.pricing.simulator import simulate as run_day
+
+    terminal = Terminal(quiet=as_json)
+    with terminal.progress() as progress:
+        result = run_day(out, seed, progress)
+    if as_json:
+        _print(result)
+    else:
+        figures = ("utilisation", "overuse", "spike_first_tick", "regret")
+        terminal.table("A simulated day", ("figure", "", "value"), [(f, "", f"{result[f]:.4f}") for f in figures])
+        terminal.say(f"written to {out}")
+
+
+@app.command()
+def demo(
+    run: Run = DEFAULT_RUN, data: Data = None, config: Config = None, seed: Seed = None, as_json: AsJson = False
+) -> None:
+    """The main job: data, models, reward, serve, traffic twice (EQUAL, then GreenFlow), report."""
+    from greenflow_ray.demo import run_demo
+
+    resolved = resolve(run, config, seed, data)
+    result = run_demo(resolved, Terminal(quiet=as_json))
+    if as_json:
+        _print(result)
+
+
+def main() -> None:
+    """Entry point: errors become one line and an exit code; stack traces only with ``--debug``."""
+    terminal = Terminal()
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 130
+    except KeyboardInterrupt:
+        terminal.error("interrupted; everything that was started has been stopped")
+        code = 130
+    except Exception as error:
+        if os.environ.get("GREENFLOW_DEBUG"):
+            raise
+        if isinstance(error, GreenFlowError):
+            terminal.error(str(error))
+            code = error.exit_code
+        elif hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            terminal.error(error.format_message())
+            code = int(error.exit_code)
+        else:
+            terminal.error(f"unexpected {type(error).__name__}: {error}; run `greenflow --debug …` to see where")
+            code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,1 @@
+"""The offline experiments: policies compared on users that nothing was fitted to."""
