@@ -1,0 +1,188 @@
+"""The steps behind the commands: each runs one part of the line of life and shows what it did."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.console import Terminal
+from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.schema import Dataset, Split
+from greenflow_ray.datasets.storage import load, load_clicks
+from greenflow_ray.errors import ArtifactError
+from greenflow_ray.loadtest import client
+from greenflow_ray.loadtest.client import Progress as LoadProgress
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.loadtest.trace import Trace, from_config
+from greenflow_ray.models.artifacts import load_pool
+from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.models.training import ModelRow, train
+from greenflow_ray.reward.training import RewardOutcome, train_reward
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything that serving and reporting need of a trained run."""
+
+    dataset: Dataset
+    models: tuple[ModelRow, ...]
+    space: ChainSpace
+    reward: RewardOutcome
+
+
+def prepare_data(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """Prepare the data and print its summary."""
+    with terminal.progress() as progress:
+        dataset = prepare(config, progress=progress)
+    config.check_corpus(len(dataset.catalog))
+    splits = {split.name.lower(): len(dataset.users.of(split)) for split in Split}
+    summary = {
+        "dataset": dataset.name,
+        "synthetic": dataset.synthetic,
+        "users": len(dataset.users),
+        "items": len(dataset.catalog),
+        "splits": splits,
+        "history_median": float(np.median(dataset.users.history.lengths)),
+    }
+    terminal.say(
+        f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(dataset.users):,} users × "
+        f"{len(dataset.catalog):,} items; users split once: "
+        + ", ".join(f"{count:,} {name}" for name, count in splits.items())
+    )
+    return summary
+
+
+def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = False) -> Trained:
+    """Train or reuse the cascade's models and the reward model; prints the paper's Table 1 and the calibration."""
+    dataset = load(config.paths.data)
+    with terminal.progress() as progress:
+        models = tuple(train(config, progress=progress, force=force))
+    terminal.table(
+        "Models (the paper's Table 1)",
+        ("stage", "model", "FLOPs per item", "FLOPs per request", "parameters", "AUC", ""),
+        [
+            (
+                row.stage,
+                row.name,
+                f"{row.flops_per_item:,}",
+                f"{row.flops_per_request:,}",
+                f"{row.parameters:,}",
+                f"{row.auc:.3f}",
+                "reused" if row.reused else "",
+            )
+            for row in models
+        ],
+    )
+    pool = load_pool(config, dataset.catalog)
+    space = chain_space(config, pool, len(dataset.catalog))
+    terminal.say(
+        f"{len(space)} chains, from {space.chains[space.cheapest].name} ({space.costs.min() / 1e6:.1f} MFLOPs) "
+        f"to {space.chains[space.fullest].name} ({space.costs.max() / 1e6:.1f} MFLOPs)"
+    )
+    with terminal.progress() as progress:
+        outcome = train_reward(config, dataset, pool, space, force=force, progress=progress)
+    calibration = outcome.manifest.calibration
+    terminal.say(
+        f"reward model{' (reused)' if outcome.reused else ''}: Field-RCE {calibration['field_rce']:.3f}, predicted ÷ "
+        f"realised clicks {calibration['bias']:.3f}, correlation of differences between chains "
+        f"{calibration['spread_correlation']:.3f}, on {calibration['users']} validation users"
+    )
+    return Trained(dataset, models, space, outcome)
+
+
+def train_all(config: CascadeConfig, terminal: Terminal, *, force: bool = False) -> dict[str, Any]:
+    """`greenflow train` as a JSON-able result."""
+    trained = train_models(config, terminal, force=force)
+    return {
+        "models": [asdict(row) for row in trained.models],
+        "chains": len(trained.space),
+        "reward": trained.reward.manifest.calibration,
+        "reused": trained.reward.reused and all(row.reused for row in trained.models),
+    }
+
+
+def serve_until_stopped(config: CascadeConfig, terminal: Terminal, port: int | None) -> None:
+    """`greenflow serve`: start the application, say how to call it, stop it on Ctrl-C."""
+    from greenflow_ray.serving.launch import start
+
+    if port is not None:
+        serving = config.serving.model_copy(update={"port": port})
+        config = config.model_copy(update={"serving": serving})
+    with start(config) as server:
+        terminal.say(f"serving at {server.url}; try:")
+        terminal.say(f'  curl -X POST {server.url}/v1/recommend -d \'{{"user_id": 42, "k": {config.exposure}}}\'')
+        terminal.say(f"documentation of the calls: {server.url}/docs; stop with Ctrl-C")
+        while True:
+            time.sleep(1)
+
+
+def final_trace(config: CascadeConfig, dataset: Dataset) -> Trace:
+    """The seeded trace of final users that both arms play."""
+    users = dataset.users.user_ids[dataset.users.of(Split.FINAL)]
+    return from_config(config.load, users, config.seed)
+
+
+def play_arm(
+    config: CascadeConfig, dataset: Dataset, trace: Trace, url: str, terminal: Terminal, name: str, **options: Any
+) -> ArmResult:
+    """Play ``trace`` with a progress line; the final users' clicks are used here alone, to judge answers."""
+    clicks = load_clicks(config.paths.data, Split.FINAL)
+    with terminal.progress() as progress:
+
+        def show(now: LoadProgress) -> None:
+            progress(f"{name} traffic", min(now.elapsed_s / max(now.duration_s, 1e-9), 1.0))
+
+        result = client.play(
+            url,
+            trace,
+            clicks,
+            dataset.users.user_ids,
+            item_ids=dataset.catalog.item_ids,
+            name=name,
+            k=config.exposure,
+            on_progress=show,
+            **options,
+        )
+    result.save(config.paths.loadtest)
+    latency = result.latency_seconds()
+    terminal.say(
+        f"  {name}: {len(trace):,} requests, {result.errors} errors, {int(result.requests.degraded.sum())} degraded, "
+        f"{int(result.requests.clicks.sum()):,} clicks, {result.recounted.sum() / 1e9:,.1f} GFLOPs, "
+        f"p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms"
+    )
+    return result
+
+
+def play_load(
+    config: CascadeConfig, url: str, terminal: Terminal, *, name: str, rate: float | None, duration: float | None
+) -> dict[str, Any]:
+    """`greenflow loadtest`: one trace against a running application."""
+    changes = {"requests_per_second": rate, "duration_s": duration}
+    update = {key: value for key, value in changes.items() if value is not None}
+    config = config.model_copy(update={"load": config.load.model_copy(update=update)})
+    dataset = load(config.paths.data)
+    result = play_arm(config, dataset, final_trace(config, dataset), url, terminal, name)
+    terminal.say(f"written to {config.paths.loadtest / name}.json")
+    return result.totals()
+
+
+def show_report(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """`greenflow report`: print a finished run's report and rebuild its page."""
+    from greenflow_ray.report.page import rebuild
+    from greenflow_ray.report.schema import Report
+    from greenflow_ray.report.terminal import print_report
+
+    path = config.paths.report_json
+    if not path.exists():
+        raise ArtifactError(f"{path}: no report; run `greenflow demo --run {config.run}` first")
+    report = Report.model_validate_json(path.read_text(encoding="utf-8"))
+    rebuild(config.run)
+    print_report(report, terminal.console, config.paths.report_html)
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
