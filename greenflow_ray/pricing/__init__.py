@@ -1,1 +1,1 @@
-"""What a FLOP is worth now: frontier, exact solvers, controller, price store (no Ray)."""
+"""What a FLOP is worth now: frontier, exact solvers, choice, controller and price store. No Ray in here."""

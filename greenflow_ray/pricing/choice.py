@@ -1,0 +1,98 @@
+"""The hot path: each request's best chain at the price of the moment, as one numba kernel without temporaries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.errors import PricingInputError
+from greenflow_ray.pricing import inputs
+from greenflow_ray.pricing.jit import kernel
+
+
+@dataclass(frozen=True)
+class PriceDirective:
+    """What an allocator needs to choose: two neighbouring prices and who pays which.
+
+    Attributes:
+        price_low, price_high: dual prices, reward per unit of cost, ≥ 0.
+        high_share: requests whose hash / 2^64 lies below it pay ``price_high``, the others ``price_low``.
+        version: of the frontier behind it, 0 while there is none.
+        capped: everyone gets ``cheapest``, whatever the prices.
+        cheapest: index of the chain served when capped, and to requests whose rewards are not finite. The controller
+            puts the *safe* chain here while it knows no price.
+    """
+
+    price_low: float
+    price_high: float
+    high_share: float
+    version: int
+    capped: bool
+    cheapest: int
+
+
+@kernel
+def _choose(rewards: Any, costs: Any, low: float, high: float, limit: float, hashes: Any, safe: int, out: Any) -> None:
+    for i in range(rewards.shape[0]):
+        price = high if np.float64(hashes[i]) < limit else low
+        best = -np.inf
+        paid = np.inf
+        chosen = safe
+        for j in range(rewards.shape[1]):
+            r = np.float64(rewards[i, j])
+            if not np.isfinite(r):
+                chosen = safe
+                break
+            value = r - price * costs[j]
+            if value > best or (value == best and costs[j] < paid):
+                best = value
+                paid = costs[j]
+                chosen = j
+        out[i] = chosen
+
+
+@kernel
+def _splitmix64(ids: Any, out: Any) -> None:
+    for i in range(ids.shape[0]):
+        z = ids[i] + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        out[i] = z ^ (z >> np.uint64(31))
+
+
+def request_hashes(ids: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Well-mixed hashes of integer ids, uint64 ``[B]`` (splitmix64: Steele, Lea and Flood, OOPSLA 2014)."""
+    ids = np.ascontiguousarray(ids).astype(np.uint64)
+    out = np.empty(len(ids), np.uint64)
+    _splitmix64(ids, out)
+    return out
+
+
+def choose(
+    rewards: npt.NDArray[Any], costs: npt.NDArray[Any], directive: PriceDirective, hashes: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.int32]:
+    """Chain of every request, int32 ``[B]``: ``argmax_j (R_ij − λ c_j)`` (paper, equation 10), ties to the cheaper.
+
+    ``rewards`` float32 ``[B, J]``, ``costs`` float64 ``[J]``, ``hashes`` uint64 ``[B]`` (``request_hashes``). A row
+    that is not finite gets ``directive.cheapest``. Raises PricingInputError if shapes or the directive do not fit.
+    """
+    rewards = inputs.rewards_array(rewards)
+    rows, width = rewards.shape
+    costs = np.ascontiguousarray(costs, dtype=np.float64)
+    if costs.shape != (width,) or hashes.shape != (rows,):
+        raise PricingInputError(f"costs {costs.shape} or hashes {hashes.shape} do not match rewards {rewards.shape}")
+    if not 0 <= directive.cheapest < width:
+        raise PricingInputError(f"directive.cheapest: {directive.cheapest} is not one of {width} chains")
+    if directive.capped:
+        return np.full(rows, directive.cheapest, np.int32)
+    if not (0 <= directive.price_low < np.inf and 0 <= directive.price_high < np.inf):
+        raise PricingInputError(
+            f"directive: prices {directive.price_low}, {directive.price_high} are not finite and ≥ 0"
+        )
+    out = np.empty(rows, np.int32)
+    limit = directive.high_share * 2.0**64
+    _choose(rewards, costs, directive.price_low, directive.price_high, limit, hashes, directive.cheapest, out)
+    return out

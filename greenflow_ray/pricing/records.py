@@ -1,0 +1,97 @@
+"""What a price store holds: one published frontier with its price, as checksummed bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from greenflow_ray.errors import CorruptRecord, PricingInputError
+from greenflow_ray.pricing import inputs
+from greenflow_ray.pricing.frontier import Frontier
+
+_MAGIC = b"GFPR"
+_LENGTHS = struct.Struct("<4sII")
+_DIGEST = 16
+
+
+@dataclass(frozen=True)
+class PriceDraft:
+    """To publish: a frontier, ``price`` (≥ 0) at the budget known now, ``requests`` behind it, free-form ``meta``."""
+
+    frontier: Frontier
+    price: float
+    requests: float
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise PricingInputError unless everything is finite and the frontier holds requests."""
+        self.frontier.check()
+        if not self.frontier.requests > 0:
+            raise PricingInputError("frontier: holds no requests; nothing to publish")
+        inputs.number("price", self.price)
+        inputs.number("requests", self.requests)
+
+
+@dataclass(frozen=True)
+class PriceRecord:
+    """A published frontier. ``version`` ≥ 1 increases strictly; ``published_at`` is in Unix seconds."""
+
+    version: int
+    frontier: Frontier
+    price: float
+    requests: float
+    published_at: float
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+def encode(draft: PriceDraft, version: int, published_at: float) -> tuple[PriceRecord, bytes]:
+    """Check a draft and write it out. Raises PricingInputError if it is not finite or ``meta`` is not JSON."""
+    draft.check()
+    record = PriceRecord(
+        version, draft.frontier, float(draft.price), float(draft.requests), float(published_at), dict(draft.meta)
+    )
+    fields = {
+        "version": record.version,
+        "price": record.price,
+        "requests": record.requests,
+        "published_at": record.published_at,
+        "meta": record.meta,
+    }
+    try:
+        head = json.dumps(fields, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise PricingInputError(f"meta: not JSON ({error}); use strings, finite numbers, lists and mappings") from error
+    frontier = draft.frontier.to_bytes()
+    body = _LENGTHS.pack(_MAGIC, len(head), len(frontier)) + head + frontier
+    return record, body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
+
+
+def decode(version: int, blob: bytes | None) -> PriceRecord:
+    """Read a record back. Raises CorruptRecord if it is missing, torn, altered, not finite or not ``version``."""
+    if not isinstance(blob, bytes) or len(blob) < _LENGTHS.size + _DIGEST:
+        raise CorruptRecord(f"price record {version}: missing or torn; the last good one stays in force")
+    body, digest = blob[:-_DIGEST], blob[-_DIGEST:]
+    if hashlib.blake2b(body, digest_size=_DIGEST).digest() != digest or body[:4] != _MAGIC:
+        raise CorruptRecord(f"price record {version}: its checksum does not match; the last good one stays in force")
+    _, head_size, _ = _LENGTHS.unpack_from(body)
+    try:
+        head = json.loads(body[_LENGTHS.size : _LENGTHS.size + head_size])
+        frontier = Frontier.from_bytes(body[_LENGTHS.size + head_size :])
+        record = PriceRecord(
+            int(head["version"]),
+            frontier,
+            float(head["price"]),
+            float(head["requests"]),
+            float(head["published_at"]),
+            head["meta"],
+        )
+    except (ValueError, KeyError, TypeError, PricingInputError) as error:
+        raise CorruptRecord(f"price record {version}: {error}; the last good one stays in force") from error
+    if record.version != version or not math.isfinite(record.price):
+        raise CorruptRecord(f"price record {version}: claims to be {record.version}; the last good one stays in force")
+    return record

@@ -1,0 +1,95 @@
+"""Histograms of hull edges over many rows: the kernels of ``hull`` spread over threads and added up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.pricing import hull, inputs, threads
+from greenflow_ray.pricing.inputs import F32, F64
+
+NO_MARKS: npt.NDArray[np.uint64] = np.empty((0, 0), np.uint64)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What one pass over ``n`` rows found; ``table`` ``[BUCKETS or FINE, 2]`` holds Σ Δc and Σ ΔR by slope."""
+
+    table: F64
+    requests: float
+    base_cost: float
+    base_reward: float
+    edges: float
+    bad: int
+    first_bad: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Checked rewards and costs: float32 ``[n, J]``, and float64 ``[1, J]`` ascending (shared) or ``[n, J]`` (per
+    request).
+
+    ``order`` int32 ``[J]`` lists the columns by shared cost, ties by column.
+    """
+
+    rewards: F32
+    costs: F64
+    order: npt.NDArray[np.int32]
+    per_row: bool
+
+    @classmethod
+    def of(cls, rewards: Any, costs: Any) -> Problem:
+        """Check the arguments. Raises PricingInputError naming the one that is wrong."""
+        checked = inputs.rewards_array(rewards)
+        prices = inputs.costs_array(costs, checked.shape)
+        if prices.ndim == 2:
+            return cls(checked, prices, np.arange(checked.shape[1], dtype=np.int32), True)
+        order = np.argsort(prices, kind="stable").astype(np.int32)
+        return cls(checked, prices[order][None], order, False)
+
+    def slice(self, start: int, stop: int) -> Problem:
+        """Rows ``start`` to ``stop``, as views."""
+        costs = self.costs[start:stop] if self.per_row else self.costs
+        return Problem(self.rewards[start:stop], costs, self.order, self.per_row)
+
+
+def tally(
+    problem: Problem, *, bucket: int = -1, marks: npt.NDArray[np.uint64] = NO_MARKS, workers: int | None = None
+) -> Tally:
+    """One pass: hull edges by bucket, or by place within ``bucket``; ``marks`` (if not empty) receives the hulls."""
+    rows, width = problem.rewards.shape
+
+    def block(start: int, stop: int) -> Tally:
+        part = problem.slice(start, stop)
+        table = np.zeros((hull.BUCKETS if bucket < 0 else hull.FINE, 2))
+        totals = np.zeros(6)
+        hull.histogram(
+            part.rewards,
+            part.rewards.view(np.int32),
+            part.order,
+            part.costs,
+            part.per_row,
+            bucket,
+            table,
+            totals,
+            marks[start:stop] if len(marks) else marks,
+        )
+        requests, cost, reward, edges, bad, first = totals.tolist()
+        return Tally(table, requests, cost, reward, edges, int(bad), start + int(first))
+
+    parts = threads.over_rows(block, rows, width, workers)
+    table = parts[0].table
+    for part in parts[1:]:
+        table += part.table
+    return Tally(
+        table,
+        sum(p.requests for p in parts),
+        sum(p.base_cost for p in parts),
+        sum(p.base_reward for p in parts),
+        sum(p.edges for p in parts),
+        sum(p.bad for p in parts),
+        next((p.first_bad for p in parts if p.bad), -1),
+    )
