@@ -88,6 +88,10 @@ class TrainingConfig(Section):
 class RewardConfig(Section):
     """The recursive multi-basis reward model (paper, section 4.2) and how it is fitted."""
 
+    factory: str = Field(
+        default="greenflow_ray.reward.artifact:load_reward",
+        description="import path of factory(folder, space, catalog) -> RewardEstimator",
+    )
     recursive: bool = True
     multi_basis: bool = True
     bases: tuple[Literal["log1p", "tanh", "ratio", "exp", "sqrt"], ...] = ("log1p", "tanh", "ratio", "exp", "sqrt")
@@ -125,6 +129,9 @@ class SamplingConfig(Section):
     )
     window_s: float = Field(default=300.0, gt=0, description="repricing reads samples of this many last seconds")
     retention_s: float = Field(default=3600.0, gt=0)
+    when_fixed: bool = Field(
+        default=True, description="sample under the fixed policy too, so that a first price can be found"
+    )
 
 
 class ReplicaConfig(Section):
@@ -147,7 +154,12 @@ class ServingConfig(Section):
     deadline_s: float = Field(default=2.0, gt=0)
     allocator_deadline_s: float = Field(default=0.25, gt=0)
     max_waiting: int = Field(default=2000, ge=1, description="requests waiting at a gateway; more are shed with 429")
+    batches_running: int = Field(default=4, ge=1, description="batches under way at a gateway; more grow instead")
     body_limit: int = Field(default=1 << 20, ge=1024)
+    features: str = Field(
+        default="greenflow_ray.serving.sources:prepared",
+        description="import path of factory(config) -> Source(catalog, features)",
+    )
     gateway: ReplicaConfig = ReplicaConfig(max_ongoing=4096, max_queued=4096)
     allocator: ReplicaConfig = ReplicaConfig()
     stage: ReplicaConfig = ReplicaConfig()
