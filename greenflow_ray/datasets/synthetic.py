@@ -64,7 +64,8 @@ class Truth:
     def probabilities(self, user_rows: npt.NDArray[np.int64]) -> Array:
         """Probability that each user would click each item, float32 ``[n, n_items]``, for rows of the users table."""
         odds: Array = np.exp(-self.logits(user_rows))
-        return np.reciprocal(np.float32(1) + odds)
+        out: Array = np.reciprocal(np.float32(1) + odds)
+        return out
 
 
 def load_truth(folder: Path) -> Truth:

@@ -1,0 +1,96 @@
+"""What networks are fed: the catalog's and a batch's features as tensors, and the settings all architectures share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from greenflow_ray.config import Section
+from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.ragged import Ragged
+
+Feature = Literal["context", "history", "content", "popularity", "id"]
+"""Who the user is · what they clicked · what an item is · how often it is clicked · which item it is."""
+
+POPULARITY = 2
+"""Numbers that describe an item's popularity: its standardised logarithm, and that number's square."""
+
+
+class NetworkArgs(Section):
+    """Settings that every architecture has; ``features`` says what it may see."""
+
+    features: tuple[Feature, ...]
+    width: int = Field(default=64, ge=1, description="width of item vectors")
+    context_width: int = Field(default=32, ge=1, description="width of the context embedding")
+
+    def sees(self, feature: Feature) -> bool:
+        """Whether the network may see ``feature``."""
+        return feature in self.features
+
+    @property
+    def user_width(self) -> int:
+        """Width of the user vector: context, mean of the history's item vectors, and of its popularity."""
+        seen_popularity = POPULARITY if self.sees("popularity") else 0
+        history = self.width + seen_popularity if self.sees("history") else 0
+        return max(1, (self.context_width if self.sees("context") else 0) + history)
+
+    @property
+    def item_width(self) -> int:
+        """Width of the item's input to a first layer: its vector, and its popularity."""
+        return self.width + (POPULARITY if self.sees("popularity") else 0)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the embedding tables, and how much history is attended to."""
+
+    items: int
+    item_tokens: int
+    user_tokens: int
+    history: int
+
+
+@dataclass(frozen=True)
+class UserInputs:
+    """A batch of users as tensors.
+
+    Attributes:
+        tokens: context tokens end to end, int64 ``[total]``; those we do not know become one last token.
+        offsets: start of every user's tokens, int64 ``[B]``.
+        history: item indices, oldest first, left-aligned, padded with 0, int64 ``[B, L]``.
+        mask: 1 where ``history`` holds an item, else 0, float32 ``[B, L]``.
+    """
+
+    tokens: torch.Tensor
+    offsets: torch.Tensor
+    history: torch.Tensor
+    mask: torch.Tensor
+
+    @classmethod
+    def of(cls, requests: RequestBatch, sizes: Sizes) -> UserInputs:
+        """Tensors of a batch of requests; of each history the last ``sizes.history`` items are kept."""
+        return cls.from_arrays(requests.tokens, requests.history.padded(sizes.history, -1), sizes)
+
+    @classmethod
+    def from_arrays(
+        cls, tokens: Ragged, history: np.ndarray[tuple[int, ...], np.dtype[np.int32]], sizes: Sizes
+    ) -> UserInputs:
+        """Tensors of context tokens and a padded history ``[B, L]`` (-1: no item)."""
+        held = history >= 0
+        return cls(
+            torch.from_numpy(np.minimum(tokens.values, sizes.user_tokens).astype(np.int64)),
+            torch.from_numpy(tokens.offsets[:-1].astype(np.int64)),
+            torch.from_numpy(np.where(held, history, 0).astype(np.int64)),
+            torch.from_numpy(held.astype(np.float32)),
+        )
+
+
+def popularity_features(catalog: Catalog) -> torch.Tensor:
+    """Popularity as networks see it, float32 ``[n_items, 2]``."""
+    log = np.log(catalog.popularity.astype(np.float64) + 1e-4)
+    z = (log - log.mean()) / max(float(log.std()), 1e-6)
+    return torch.from_numpy(np.column_stack([z, z * z / 2]).astype(np.float32))

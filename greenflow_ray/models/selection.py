@@ -1,0 +1,98 @@
+"""Keep each request's best items: exact, ties to the lower item index, compiled, without Python per item."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.ragged import Ragged
+
+_LOW = np.uint64(0xFFFFFFFF)
+_NONE = np.uint64(0xFFFFFFFFFFFFFFFF)
+
+
+def keep_best(scores: npt.NDArray[np.float32], candidates: Ragged, n: npt.NDArray[np.int64]) -> tuple[Ragged, Ragged]:
+    """Keep the ``n[i]`` best candidates of every row ``i``, best first.
+
+    ``scores`` is float32 ``[total]``, ``candidates`` holds item indices, ``n`` is ``[B]``. Ties go to the lower item
+    index; rows shorter than ``n`` keep all. Items whose score is −inf or NaN are left out. Returns items (int32) and
+    their scores (float32).
+    """
+    lengths = candidates.lengths
+    keys = _keys(np.ascontiguousarray(scores, dtype=np.float32), candidates.values)
+    return _take(keys, candidates.offsets, _kept(keys, candidates.offsets, np.minimum(n, lengths)))
+
+
+def keep_best_corpus(scores: npt.NDArray[np.float32], n: npt.NDArray[np.int64]) -> tuple[Ragged, Ragged]:
+    """:func:`keep_best` where every row scores the whole corpus: ``scores`` is float32 ``[B, n_items]``."""
+    batch, n_items = scores.shape
+    items = np.broadcast_to(np.arange(n_items, dtype=np.int32), scores.shape).ravel()
+    keys = _keys(np.ascontiguousarray(scores, dtype=np.float32).ravel(), items)
+    offsets = np.arange(batch + 1, dtype=np.int64) * n_items
+    return _take(keys, offsets, _kept(keys, offsets, np.minimum(n, n_items)))
+
+
+def exclude(scores: npt.NDArray[np.float32], items: Ragged) -> None:
+    """Set corpus ``scores``, float32 ``[B, n_items]``, to −inf for the ``items`` of each row, in place.
+
+    Recall uses it so that nobody is shown what they clicked before.
+    """
+    scores[items.row_ids, items.values] = -np.inf
+
+
+def _kept(
+    keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], n: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """How many items each row keeps: at most ``n``, and only those with a usable score."""
+    usable: npt.NDArray[np.int64] = _count(keys, offsets)
+    return np.minimum(usable, np.maximum(n, 0))
+
+
+def _take(
+    keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]
+) -> tuple[Ragged, Ragged]:
+    items = Ragged.from_lengths(np.empty(int(kept.sum()), dtype=np.int32), kept)
+    scores = Ragged(np.empty(len(items.values), dtype=np.float32), items.offsets)
+    _select(keys, offsets, items.offsets, items.values, scores.values)
+    return items, scores
+
+
+def _keys(scores: npt.NDArray[np.float32], items: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+    """Sortable keys: descending score in the upper half (as integers order floats), item index in the lower."""
+    bits = (scores + np.float32(0)).view(np.uint32)  # + 0 makes −0 and 0 equal
+    flipped = np.where(bits >> 31, bits, ~bits ^ np.uint32(0x80000000))
+    keys = (flipped.astype(np.uint64) << np.uint64(32)) | items.astype(np.uint64)
+    return np.where(scores > -np.inf, keys, _NONE)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _count(keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    out = np.zeros(len(offsets) - 1, dtype=np.int64)
+    for row in range(len(out)):
+        for i in range(offsets[row], offsets[row + 1]):
+            if keys[i] != _NONE:
+                out[row] += 1
+    return out
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _select(
+    keys: npt.NDArray[np.uint64],
+    offsets: npt.NDArray[np.int64],
+    out_offsets: npt.NDArray[np.int64],
+    items: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+) -> None:
+    for row in range(len(offsets) - 1):
+        start, n = out_offsets[row], out_offsets[row + 1] - out_offsets[row]
+        if n == 0:
+            continue
+        mine = keys[offsets[row] : offsets[row + 1]]
+        best = np.sort(np.partition(mine, n - 1)[:n]) if n < len(mine) else np.sort(mine)
+        bits = np.empty(n, dtype=np.uint32)
+        for i in range(n):
+            items[start + i] = np.int32(best[i] & _LOW)
+            high = np.uint32(best[i] >> np.uint64(32))
+            bits[i] = high if high >> np.uint32(31) else ~high ^ np.uint32(0x80000000)
+        scores[start : start + n] = bits.view(np.float32)
