@@ -23,6 +23,8 @@ from greenflow_ray.loadtest.trace import Trace, from_config
 from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.training import ModelRow, train
+from greenflow_ray.nearline.first import publish_first
+from greenflow_ray.reward.artifact import load_reward
 from greenflow_ray.reward.training import RewardOutcome, train_reward
 
 
@@ -34,6 +36,7 @@ class Trained:
     models: tuple[ModelRow, ...]
     space: ChainSpace
     reward: RewardOutcome
+    reward_flops: int
 
 
 def prepare_data(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
@@ -87,13 +90,15 @@ def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = Fal
     )
     with terminal.progress() as progress:
         outcome = train_reward(config, dataset, pool, space, force=force, progress=progress)
+    reward = load_reward(config.paths.reward, space, dataset.catalog)
+    publish_first(config, dataset, space, reward, outcome.manifest)
     calibration = outcome.manifest.calibration
     terminal.say(
         f"reward model{' (reused)' if outcome.reused else ''}: Field-RCE {calibration['field_rce']:.3f}, predicted ÷ "
         f"realised clicks {calibration['bias']:.3f}, correlation of differences between chains "
         f"{calibration['spread_correlation']:.3f}, on {calibration['users']} validation users"
     )
-    return Trained(dataset, models, space, outcome)
+    return Trained(dataset, models, space, outcome, reward.flops_per_request)
 
 
 def train_all(config: CascadeConfig, terminal: Terminal, *, force: bool = False) -> dict[str, Any]:

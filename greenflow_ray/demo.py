@@ -1,0 +1,176 @@
+"""The main job: one line of life from data to report, through the real application; stops all that it started."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.console import Terminal
+from greenflow_ray.datasets.schema import Split
+from greenflow_ray.energy.carbon import now, source_for
+from greenflow_ray.energy.meter import CodecarbonMeter
+from greenflow_ray.errors import ResourceProblem
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.pipeline import Trained, final_trace, play_arm, prepare_data, train_models
+from greenflow_ray.report.build import build_report, trajectory_of
+from greenflow_ray.report.page import render
+from greenflow_ray.report.schema import Report
+from greenflow_ray.report.terminal import print_report
+from greenflow_ray.serving.launch import Server, start
+
+
+def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """Data, models, reward, serve, traffic twice, report; returns the report as JSON-able values."""
+    began = time.monotonic()
+    config.run.mkdir(parents=True, exist_ok=True)
+    terminal.step("1/6 Data")
+    prepare_data(config, terminal)
+    terminal.step("2/6 Models and 3/6 reward")
+    trained = train_models(config, terminal)
+    terminal.step("4/6 Serve")
+    with start(config) as server:
+        terminal.say(f"  serving at {server.url} after {time.monotonic() - began:.0f} s")
+        terminal.step("5/6 Traffic: the same trace of final users twice")
+        equal, greenflow, budget, stats = play_both(config, trained, server, terminal)
+    terminal.step("6/6 Report")
+    report = write_report(config, trained, equal, greenflow, budget, stats)
+    terminal.say(f"  whole run: {time.monotonic() - began:.0f} s")
+    print_report(report, terminal.console, config.paths.report_html)
+    result: dict[str, Any] = json.loads(report.to_json())
+    return result
+
+
+def play_both(
+    config: CascadeConfig, trained: Trained, server: Server, terminal: Terminal
+) -> tuple[ArmResult, ArmResult, float, dict[str, Any]]:
+    """EQUAL at the fullest chain, then GreenFlow at a share of its FLOPs with repricing beside it.
+
+    Returns both arms, the budget in FLOP/s, and the ledger's account of the GreenFlow arm.
+    """
+    dataset = trained.dataset
+    trace = final_trace(config, dataset)
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+        warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
+        equal = play_arm(
+            config,
+            dataset,
+            trace,
+            server.url,
+            terminal,
+            "equal",
+            meter=CodecarbonMeter(config.energy),
+            watch_processes=True,
+        )
+        budget = config.load.budget_share * float(equal.recounted.sum()) / trace.duration_s
+        put_budget(http, flops_per_second=budget, policy="greenflow")
+        terminal.say(
+            f"  GreenFlow's budget: {budget / 1e9:.2f} GFLOP/s, {config.load.budget_share:.0%} of what EQUAL spent; "
+            f"repricing every {config.load.reprice_every_s:g} s"
+        )
+        with repricing(config, server, terminal):
+            warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
+            greenflow = play_arm(
+                config,
+                dataset,
+                trace,
+                server.url,
+                terminal,
+                "greenflow",
+                meter=CodecarbonMeter(config.energy),
+                watch_processes=True,
+            )
+            stats: dict[str, Any] = http.get("/v1/stats").raise_for_status().json()
+    return equal, greenflow, budget, stats
+
+
+def put_budget(http: httpx.Client, **values: Any) -> None:
+    """Change the budget and wait until every allocator has heard of it."""
+    http.put("/v1/budget", json=values).raise_for_status()
+    time.sleep(1.0)
+
+
+def warm_up(http: httpx.Client, users: list[int], k: int) -> None:
+    """Answer validation users until compiled kernels and caches are warm; nothing of it is counted."""
+    for begin in range(0, len(users), 32):
+        http.post("/v1/recommend", json=[{"user_id": user, "k": k} for user in users[begin : begin + 32]])
+
+
+@contextmanager
+def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iterator[None]:
+    """The repricing Ray job, repeating beside the traffic; stopped at the end, and its failure is told."""
+    jobs = JobSubmissionClient(server.dashboard_url)
+    command = f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {config_file(config)}"
+    job = jobs.submit_job(
+        entrypoint=f"{command} --every {config.load.reprice_every_s:g} --json",
+        entrypoint_num_cpus=0,
+        metadata={"name": "greenflow-reprice"},
+    )
+    try:
+        yield
+    finally:
+        status = jobs.get_job_status(job)
+        published = jobs.get_job_logs(job).count('"published": true')
+        if status in (JobStatus.FAILED, JobStatus.STOPPED):
+            terminal.error(f"the repricing job ended early: {last_line(jobs.get_job_logs(job))}")
+        terminal.say(f"  the repricing job published {published} prices")
+        jobs.stop_job(job)
+        deadline = time.monotonic() + 10
+        while jobs.get_job_status(job) == JobStatus.RUNNING and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+
+def config_file(config: CascadeConfig) -> Path:
+    """The resolved configuration on disk, as the application reads it."""
+    from greenflow_ray import config as configuration
+
+    path = config.paths.config.resolve()
+    path.write_text(configuration.dump(config), encoding="utf-8")
+    return path
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
+
+
+def write_report(
+    config: CascadeConfig,
+    trained: Trained,
+    equal: ArmResult,
+    greenflow: ArmResult,
+    budget: float,
+    stats: dict[str, Any],
+) -> Report:
+    """Write ``report.json`` and ``report.html``."""
+    calibration = trained.reward.manifest.calibration
+    trajectory = trajectory_of(stats["trajectory"], greenflow.started_at)
+    if not trajectory:
+        raise ResourceProblem("the ledger kept no price during the traffic; see the Ray logs of the ledger actor")
+    report = build_report(
+        equal,
+        greenflow,
+        dataset=trained.dataset.name,
+        synthetic=trained.dataset.synthetic,
+        seed=config.seed,
+        budget_flops_per_second=budget,
+        trajectory=trajectory,
+        models=trained.models,
+        reward={k: v for k, v in calibration.items() if isinstance(v, int | float)},
+        reward_flops_per_request=trained.reward_flops,
+        allocator_p99_s=stats.get("allocator_p99_seconds"),
+        carbon=now(source_for(config.energy)),
+    )
+    report.save(config.paths.report_json)
+    config.paths.report_html.write_text(render(report, equal, greenflow, trajectory), encoding="utf-8")
+    return report

@@ -1,0 +1,163 @@
+"""The command line as a person meets it: help that teaches, errors on one line, earlier artifacts intact."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from greenflow_ray import cli
+
+Outcome = tuple[int, str, str]
+Call = Callable[..., Outcome]
+
+TINY = {
+    "stages": [
+        {"name": "recall", "pool": [{"name": "dssm"}], "scales": "corpus"},
+        {"name": "pre-ranking", "pool": [{"name": "ydnn"}], "scales": [30, 60]},
+        {"name": "ranking", "pool": [{"name": "din"}], "scales": [10, 20]},
+    ],
+    "exposure": 10,
+    "history_length": 8,
+    "data": {"format": "synthetic", "users": 160, "items": 120},
+    "training": {"epochs": 1, "targets_per_user": 4},
+    "reward": {"epochs": 2, "hidden": 8},
+}
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run ``greenflow`` with arguments; gives exit code, standard output, standard error."""
+
+    def run(*args: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["greenflow", *map(str, args)])
+        monkeypatch.delenv("GREENFLOW_DEBUG", raising=False)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        seen = capsys.readouterr()
+        return int(stop.value.code or 0), seen.out, seen.err
+
+    return run
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+def one_line(error: str) -> str:
+    """The error line; there must be exactly one, and no stack trace."""
+    assert "Traceback" not in error
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, error
+    return lines[0]
+
+
+def fingerprints(folder: Path) -> dict[str, str]:
+    files = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_help_names_every_command(call: Call) -> None:
+    code, out, _ = call("--help")
+    assert code == 0
+    for command in ("prepare", "train", "evaluate", "serve", "reprice", "loadtest", "report", "demo", "simulate"):
+        assert command in out
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "serve", "reprice", "loadtest", "report", "demo"])
+def test_every_command_explains_itself(call: Call, command: str) -> None:
+    code, out, _ = call(command, "--help")
+    assert code == 0
+    assert "--run" in out
+    assert "--help" in out
+
+
+def test_config_prints_what_it_reads_back(call: Call, tiny: Path, tmp_path: Path) -> None:
+    code, out, _ = call("config", "--config", tiny, "--run", tmp_path / "run", "--seed", 7)
+    assert code == 0
+    assert yaml.safe_load(out)["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: p / "absent", ["absent", "does not exist"]),
+        (lambda p: (p / "x.txt").write_text("hi") and p, ["movielens", "sequences"]),
+    ],
+    ids=["missing", "foreign"],
+)
+def test_bad_data_folder(call: Call, tmp_path: Path, make: Callable[[Path], Path], words: list[str]) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    code, _, err = call("prepare", "--run", tmp_path / "run", "--data", make(folder))
+    line = one_line(err).lower()
+    assert code == 2
+    for word in words:
+        assert word in line
+
+
+def test_unknown_format_key_and_scale(call: Call, tiny: Path, tmp_path: Path) -> None:
+    code, _, err = call("prepare", "--run", tmp_path / "run", "--format", "csv", "--config", tiny)
+    assert (code, "data.format" in one_line(err)) == (2, True)
+    tiny.write_text(yaml.safe_dump({**TINY, "exposur": 3}))
+    code, _, err = call("prepare", "--run", tmp_path / "run", "--config", tiny)
+    assert (code, "exposur" in one_line(err)) == (2, True)
+    stages = [*TINY["stages"][:1], {**TINY["stages"][1], "scales": [30, 5000]}, TINY["stages"][2]]  # type: ignore[index]
+    tiny.write_text(yaml.safe_dump({**TINY, "stages": stages}))
+    code, _, err = call("prepare", "--run", tmp_path / "run", "--config", tiny)
+    assert code == 2
+    assert "5000 exceeds the corpus of 120 items" in one_line(err)
+
+
+def test_commands_out_of_order_say_what_to_run_first(call: Call, tmp_path: Path) -> None:
+    for command in ("evaluate", "report", "loadtest", "serve"):
+        code, _, err = call(command, "--run", tmp_path / "nothing")
+        assert code in (1, 2)
+        assert "run `greenflow" in one_line(err)
+
+
+def test_train_reuses_then_refuses_altered_weights(call: Call, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert call("prepare", "--run", run, "--config", tiny, "--json")[0] == 0
+    code, out, _ = call("train", "--run", run, "--json")
+    assert code == 0
+    first = json.loads(out)
+    assert [m["name"] for m in first["models"]] == ["dssm", "ydnn", "din"]
+    assert not first["reused"]
+    before = fingerprints(run)
+    assert json.loads(call("train", "--run", run, "--json")[1])["reused"]
+    assert fingerprints(run) == before
+    # A configuration that cannot be read leaves all of it alone.
+    (tmp_path / "broken.yaml").write_text("exposure: [")
+    assert call("train", "--run", run, "--config", tmp_path / "broken.yaml")[0] == 2
+    assert fingerprints(run) == before
+    weights = run / "models" / "din.safetensors"
+    altered = bytearray(weights.read_bytes())
+    altered[-1] ^= 1
+    weights.write_bytes(altered)
+    code, _, err = call("evaluate", "--run", run)
+    line = one_line(err)
+    assert code == 2
+    assert "SHA-256" in line
+    assert "din.safetensors" in line
+
+
+def test_port_in_use(call: Call, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    call("prepare", "--run", run, "--config", tiny, "--json")
+    call("train", "--run", run, "--json")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, _, err = call("serve", "--run", run, "--port", port)
+    assert code == 3
+    assert f"port {port} is in use" in one_line(err)
