@@ -1,0 +1,281 @@
+"""The report's pictures, drawn from the arms' rows; each comes wide for a desk and narrow for a phone."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report import style
+from greenflow_ray.report.schema import Price, Report
+from greenflow_ray.report.style import BUDGET, EQUAL, GREEN, INK, MUTED, PRICE
+from greenflow_ray.report.windows import edges, spend, sums
+
+WIDE, NARROW = 9.4, 4.3
+_STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+SHOWN_CHAINS = 8
+
+
+def bin_width(duration_s: float) -> float:
+    """Width of a bin, seconds, that gives at most about 75 of them."""
+    return next((step for step in _STEPS if duration_s / step <= 75), _STEPS[-1])
+
+
+@mpl.rc_context(style.RC)
+def spend_and_price(
+    report: Report, equal: ArmResult, greenflow: ArmResult, prices: Sequence[Price], *, narrow: bool = False
+) -> Figure:
+    """Requests, spend against the budget, and the price, over the same time."""
+    figure, (traffic, main, price) = style.figure(
+        NARROW if narrow else WIDE, 5.2 if narrow else 5.4, rows=(0.8, 3, 1.3)
+    )
+    width = bin_width(greenflow.duration_s)
+    bounds = edges(greenflow.duration_s, width)
+    spans = np.diff(bounds)
+    end = greenflow.duration_s
+
+    asked = sums(equal, bounds, np.ones(len(equal.requests))) / spans
+    traffic.stairs(asked, bounds, fill=True, color=MUTED, alpha=0.35, lw=0)
+    _title(traffic, "Requests due, per second")
+
+    full, spent = spend(equal, bounds) / spans, spend(greenflow, bounds) / spans
+    limit = report.budget.flops_per_second
+    size, prefix = style.scale(max(full.max(initial=0), spent.max(initial=0), limit or 0))
+    main.stairs(full / size, bounds, color=EQUAL, lw=1.4)
+    main.stairs(spent / size, bounds, fill=True, color=GREEN, alpha=0.25, lw=0)
+    main.stairs(spent / size, bounds, color=GREEN, lw=1.8)
+    labels = [(_tail(full / size), "EQUAL", EQUAL), (_tail(spent / size), "GreenFlow", GREEN)]
+    if limit is not None:
+        main.axhline(limit / size, color=BUDGET, lw=1.4, ls=(0, (4, 2)))
+        labels.append((limit / size, "budget", BUDGET))
+    main.set_ylim(0, 1.06 * max(full.max(initial=0), spent.max(initial=0), limit or 0) / size or 1)
+    _title(main, f"Spend, {prefix}FLOP/s ({width:g} s bins)")
+
+    if prices:
+        at, values = _course(prices, end)
+        unit, letter = _per_flop(float(values.max(initial=0)))
+        price.stairs(values * unit, at, color=PRICE, lw=1.6, baseline=None)
+        versions = [b.t for a, b in itertools.pairwise(prices) if b.version != a.version and 0 < b.t < end]
+        for moment in versions:
+            price.axvline(moment, color=PRICE, lw=0.8, alpha=0.35)
+        price.set_ylim(0, 1.1 * float(values.max()) * unit or 1)
+        marks = "; a vertical line: a new version" if versions and not narrow else ""
+        _title(price, f"Price, clicks per {letter}FLOP{marks}")
+    else:
+        _title(price, "Price: none was reported")
+    price.set_xlabel("seconds from the start")
+    for axes in (traffic, main, price):
+        style.tidy(axes)
+        axes.set_xlim(0, end)
+        axes.yaxis.set_major_locator(_ticks({traffic: 2, main: 5, price: 3}[axes]))
+    if narrow:
+        main.legend(
+            handles=[Patch(color=colour, label=text) for _, text, colour in labels], ncols=3, loc="upper left",
+            fontsize=8, handlelength=0.9, columnspacing=1.0, borderaxespad=0.1,
+        )  # fmt: skip
+        main.set_ylim(0, main.get_ylim()[1] * 1.12)
+    else:
+        style.end_labels(main, end, labels)
+    return figure
+
+
+@mpl.rc_context(style.RC)
+def chain_mix(equal: ArmResult, greenflow: ArmResult, *, narrow: bool = False) -> Figure:
+    """Both arms' shares of chains as stacked bars, then GreenFlow's over time; dearer chains are darker."""
+    figure, (bars, time) = style.figure(NARROW if narrow else WIDE, 6.0 if narrow else 5.0, rows=(1, 2.1), share=False)
+    groups, labels = chain_groups(equal, greenflow)
+    colours = _ramp(len(labels))
+    for row, arm in enumerate((greenflow, equal)):
+        group = groups[arm.requests.chain[arm.ok & (arm.requests.chain >= 0)]]
+        left, total = 0.0, max(len(group), 1)
+        for g, colour in enumerate(colours):
+            part = np.count_nonzero(group == g) / total
+            bars.barh(row, part, left=left, height=0.62, color=colour, edgecolor="white", lw=0.6)
+            if part >= (0.12 if narrow else 0.06):
+                tone = "white" if _dark(colour) else "#17212c"
+                bars.text(
+                    left + part / 2, row, f"{100 * part:.0f} %", ha="center", va="center", color=tone, fontsize=8.5
+                )
+            left += part
+    bars.set_yticks([0, 1], ["GreenFlow", "EQUAL"], color=INK)
+    bars.grid(False)
+    style.tidy(bars)
+    bars.set_xlim(0, 1)
+    bars.tick_params(labelbottom=False)
+    bars.spines["bottom"].set_visible(False)
+    _title(bars, "Share of answers by chain")
+
+    bounds = edges(greenflow.duration_s, 2 * bin_width(greenflow.duration_s))
+    chain = greenflow.requests.chain
+    counts = np.stack(
+        [sums(greenflow, bounds, ((chain >= 0) & (groups[chain] == g)).astype(float)) for g in range(len(labels))]
+    )
+    shares = np.divide(counts, counts.sum(0), out=np.zeros_like(counts), where=counts.sum(0) > 0)
+    base = np.zeros(shares.shape[1])
+    for share, colour in zip(shares, colours, strict=True):
+        time.stairs(base + share, bounds, baseline=base, fill=True, color=colour, lw=0)
+        base = base + share
+    style.tidy(time)
+    time.grid(False)
+    time.set_ylim(0, 1)
+    style.percent_axis(time)
+    time.set_xlabel("seconds from the start")
+    _title(time, "GreenFlow's mix over time")
+    time.set_xlim(0, greenflow.duration_s)
+    handles = [Patch(color=c, label=text) for c, text in zip(colours, labels, strict=True)][::-1]
+    figure.legend(
+        handles=handles, loc="outside lower left" if narrow else "outside right center", fontsize=8.5,
+        title="chain, dearest first", title_fontsize=8.5, alignment="left", labelcolor=INK, handlelength=1.0,
+    )  # fmt: skip
+    return figure
+
+
+@mpl.rc_context(style.RC)
+def outcomes(report: Report, *, narrow: bool = False) -> Figure:
+    """Clicks and FLOPs of both arms as bars from 0."""
+    arms = report.arms
+    entries = [
+        ("Clicks", arms.equal.clicks, arms.greenflow.clicks, report.saving.clicks),
+        ("FLOPs", arms.equal.flops, arms.greenflow.flops, report.saving.flops),
+    ]
+    figure, panels = style.figure(
+        NARROW if narrow else WIDE,
+        3.4 if narrow else 1.9,
+        rows=(1, 1) if narrow else (1,),
+        columns=1 if narrow else 2,
+        share=False,
+    )
+    for axes, (name, a, b, saving) in zip(panels, entries, strict=True):
+        largest = max(a, b, 1)
+        axes.barh([1, 0], [a / largest, b / largest], height=0.62, color=[EQUAL, GREEN])
+        for row, value in ((1, a), (0, b)):
+            shown = style.si(value, "FLOPs") if name == "FLOPs" else f"{value:,}"
+            axes.text(value / largest + 0.015, row, shown, va="center", color=INK, fontsize=9.5)
+        axes.set_yticks([1, 0], ["EQUAL", "GreenFlow"])
+        axes.grid(False)
+        style.tidy(axes)
+        axes.set_xlim(0, 1.3)
+        axes.tick_params(labelbottom=False, labelcolor=INK)
+        axes.spines["bottom"].set_visible(False)
+        change = style.signed_percent(None if saving is None else -saving)
+        _title(axes, f"{name}: {change}")
+    return figure
+
+
+@mpl.rc_context(style.RC)
+def latency(equal: ArmResult, greenflow: ArmResult, *, narrow: bool = False) -> Figure:
+    """Share of answers slower than x, both arms, both axes logarithmic: the tail is what the eye must see."""
+    figure, (axes,) = style.figure(NARROW if narrow else WIDE, 3.4)
+    floor = 1.0
+    for arm, colour, label, width in ((equal, EQUAL, "EQUAL", 1.8), (greenflow, GREEN, "GreenFlow", 2.2)):
+        values = np.sort(arm.requests.latency[arm.ok]) * 1000
+        if not len(values):
+            continue
+        slower = 1 - np.arange(len(values)) / len(values)
+        floor = min(floor, 1 / len(values))
+        axes.plot(values, slower, color=colour, lw=width, drawstyle="steps-post", label=label)
+        for quantile in (0.5, 0.95, 0.99):
+            axes.plot(np.quantile(values, quantile), 1 - quantile, "o", color=colour, ms=5)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(max(floor, 1e-4), 1.15)
+    style.tidy(axes)
+    axes.margins(x=0.02)
+    axes.minorticks_off()
+    axes.set_yticks([t for t in (1, 0.5, 0.05, 0.01, 0.001) if t >= floor])
+    style.percent_axis(axes)
+    low, high = axes.get_xlim()
+    ticks = [t * 10.0**e for e in range(-1, 7) for t in (1, 2, 5) if low <= t * 10.0**e <= high]
+    axes.set_xticks(ticks if len(ticks) <= (6 if narrow else 10) else [t for t in ticks if np.log10(t) % 1 == 0])
+    axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    axes.set_xlabel("latency, milliseconds (log scale)")
+    _title(axes, "Share of answers slower than this" + ("" if narrow else " (dots: p50, p95, p99)"))
+    if axes.get_lines():
+        axes.legend(loc="lower left", fontsize=9, labelcolor="linecolor", handlelength=1.2)
+    return figure
+
+
+def chain_groups(equal: ArmResult, greenflow: ArmResult) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Group of every chain and each group's label, cheapest first: the chains served most, and the others in bands.
+
+    The group array has one entry more than there are chains, so that chain -1 (no receipt) has an entry too.
+    """
+    n = len(greenflow.chains)
+    counts = np.zeros(n)
+    for arm in (equal, greenflow):
+        counts += np.bincount(arm.requests.chain[arm.requests.chain >= 0], minlength=n) / max(len(arm.requests), 1)
+    cost = np.array(greenflow.chain_flops, dtype=np.float64)
+    served = [j for j in np.argsort(-counts, kind="stable").tolist() if counts[j] > 0]
+    shown = sorted(served[: SHOWN_CHAINS - 1 if len(served) > SHOWN_CHAINS else SHOWN_CHAINS], key=lambda j: cost[j])
+    rest = [j for j in served if j not in shown]
+    labels = [
+        f"{name} · {style.si(cost[j], 'FLOPs')}" for j, name in zip(shown, short_names(greenflow, shown), strict=True)
+    ]
+    groups = np.full(n + 1, -1, dtype=np.int64)
+    if rest:
+        # The others are one band, set where their mean cost belongs, so that colours still run from cheap to dear.
+        mean = float(np.average(cost[rest], weights=counts[rest]))
+        place = sum(cost[j] <= mean for j in shown)
+        order: list[list[int]] = [[j] for j in shown]
+        order.insert(place, rest)
+        labels.insert(place, f"{len(rest)} others · {style.si(mean, 'FLOPs')} on average")
+    else:
+        order = [[j] for j in shown]
+    for g, members in enumerate(order):
+        groups[members] = g
+    return groups, labels
+
+
+def short_names(arm: ArmResult, chains: Sequence[int]) -> list[str]:
+    """Names of chains without the stages in which they do not differ."""
+    parts = [arm.chains[j].split(">") for j in chains]
+    if len({len(p) for p in parts}) != 1:
+        return [arm.chains[j] for j in chains]
+    vary = [k for k in range(len(parts[0])) if len({p[k] for p in parts}) > 1] or list(range(len(parts[0])))
+    return [" › ".join(p[k].replace(":", " ") for k in vary) for p in parts]
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=9.5, color=MUTED)
+
+
+def _tail(values: npt.NDArray[np.float64]) -> float:
+    """Where a line's label belongs: the mean of its last bins, which wanders less than the very last."""
+    return float(values[-4:].mean()) if len(values) else 0.0
+
+
+def _course(prices: Sequence[Price], end: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Edges and values of a price that holds until the next one."""
+    points = [p for p in prices if p.t < end] or [prices[0]]
+    times = np.array([*(p.t for p in points), max(end, points[-1].t + 1e-9)])
+    times[0] = min(times[0], end)
+    return times, np.array([p.price for p in points])
+
+
+def _per_flop(largest: float) -> tuple[float, str]:
+    """Factor and prefix that make a price per FLOP readable: clicks per M, G or T FLOP."""
+    return next(((f, p) for f, p in ((1e6, "M"), (1e9, "G"), (1e12, "T")) if largest * f >= 0.1), (1e9, "G"))
+
+
+def _ramp(n: int) -> list[str]:
+    """Colours from light (cheap) to dark (dear), distinguishable without seeing hue."""
+    return [to_hex(colormaps["viridis_r"](x)) for x in np.linspace(0.06, 0.9, max(n, 1))][:n]
+
+
+def _dark(colour: str) -> bool:
+    r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return 0.299 * r + 0.587 * g + 0.114 * b < 140
+
+
+def _ticks(n: int) -> MaxNLocator:
+    return MaxNLocator(n, min_n_ticks=2)

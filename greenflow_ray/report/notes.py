@@ -1,0 +1,65 @@
+"""The reservations of a report: what a reader must know before believing its numbers."""
+
+from __future__ import annotations
+
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report.schema import Report
+
+LATE_S = 0.05
+
+
+def reservations(report: Report, equal: ArmResult, greenflow: ArmResult) -> list[str]:
+    """Sentences for the page and for ``report.json``, most important first."""
+    out: list[str] = []
+    if report.synthetic:
+        out.append("The data set is synthetic: clicks follow known probabilities, not people.")
+    arms = (("EQUAL", equal), ("GreenFlow", greenflow))
+    for label, arm in arms:
+        if arm.errors:
+            kinds = ", ".join(f"{n} × {kind}" for kind, n in arm.error_counts().items())
+            out.append(
+                f"{arm.errors:,} of {len(arm.requests):,} requests of the {label} arm failed ({kinds}); "
+                "they count as no clicks and no FLOPs."
+            )
+    for label, arm in arms:
+        if arm.mismatches:
+            out.append(
+                f"{arm.mismatches:,} receipts of the {label} arm name other FLOPs than their chain costs; the receipts "
+                f"add up to {int(arm.requests.flops.sum()):,}, the recount to {int(arm.recounted.sum()):,}."
+            )
+    clicks = report.saving.intervals.get("clicks")
+    if clicks and clicks[0] <= 0 <= clicks[1]:
+        out.append(
+            f"The difference in clicks is within chance: its 95 % interval, {_change(clicks[1])} to "
+            f"{_change(clicks[0])}, holds 0."
+        )
+    if any(arm.energy is not None and arm.energy.source == "estimated" for _, arm in arms):
+        methods = dict.fromkeys(arm.energy.method for _, arm in arms if arm.energy is not None)
+        out.append(
+            f"Energy is estimated, not measured ({'; '.join(methods)}). It covers the whole node, idling and all other "
+            "processes included."
+        )
+    for label, arm in arms:
+        if arm.processes_lost:
+            out.append(
+                f"{arm.processes_lost} Serve processes ended during the {label} arm; their CPU-seconds are missing."
+            )
+        if arm.send_delay_s["p99"] > LATE_S:
+            out.append(
+                f"The load generator was late in the {label} arm (p99 {arm.send_delay_s['p99']:.2f} s): its "
+                "lateness is inside the latencies."
+            )
+        if arm.feedback_failed:
+            out.append(f"{arm.feedback_failed:,} click messages of the {label} arm were not accepted by the server.")
+    if report.carbon is not None and report.carbon.stale:
+        out.append("The carbon intensity was out of date; the last known value was used.")
+    out.append(
+        "Latency runs from the instant at which a request was due, so waiting in an overloaded server is counted."
+        + (" Load generator and server ran on the same machine." if greenflow.cpu_seconds else "")
+    )
+    return out
+
+
+def _change(saving: float) -> str:
+    """A saving as a signed change, e.g. 0.4 as −40.0 %."""
+    return f"{-100 * saving:+.1f} %".replace("-", "−")

@@ -1,0 +1,285 @@
+"""The report as one self-contained HTML page: no script, no network, readable on a desk and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report import charts, style
+from greenflow_ray.report.schema import Arm, Price, Report
+from greenflow_ray.report.style import seconds, si, signed_percent
+
+
+def render(report: Report, equal: ArmResult, greenflow: ArmResult, trajectory: Sequence[Price] | None = None) -> str:
+    """HTML text of the page; ``trajectory`` defaults to the report's prices."""
+    prices = report.prices if trajectory is None else trajectory
+    pictures = [
+        (
+            "Spend against budget",
+            _spend_sentence(report),
+            "spend",
+            [charts.spend_and_price(report, equal, greenflow, prices, narrow=narrow) for narrow in (False, True)],
+        ),
+        (
+            "What it bought",
+            "Held-out clicks among the answered items, and FLOPs recounted from the answers' receipts.",
+            "outcomes",
+            [charts.outcomes(report, narrow=narrow) for narrow in (False, True)],
+        ),
+        (
+            "Which chains answered",
+            "A chain is the model and the number of items of every stage. EQUAL gives all requests the same one; "
+            "GreenFlow gives each the chain that is worth its price. Darker is dearer.",
+            "chains",
+            [charts.chain_mix(equal, greenflow, narrow=narrow) for narrow in (False, True)],
+        ),
+        (
+            "Latency",
+            "From the instant a request was due to its answer's last byte, so waiting in a queue counts.",
+            "latency",
+            [charts.latency(equal, greenflow, narrow=narrow) for narrow in (False, True)],
+        ),
+    ]
+    body = "\n".join(
+        [
+            _header(report),
+            _cards(report),
+            *(_picture(*entry) for entry in pictures),
+            _section("Arm against arm", _arms(report)),
+            _section("Where CPU time and energy went", _deployments(report)),
+            '<div class="pair">'
+            + _section("Models", _models(report))
+            + _section("Reward model's calibration", _reward(report))
+            + "</div>",
+            _section("Before you believe it", _notes(report)),
+            _footer(report),
+        ]
+    )
+    body = body.replace(" %", "\u00a0%")  # a number and its sign stay on one line
+    css = resources.files("greenflow_ray.report").joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>GreenFlow report: {escape(report.dataset)}</title>\n<style>\n{css}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def save(text: str, path: Path | str) -> None:
+    """Write the page atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _header(report: Report) -> str:
+    kind = "synthetic data" if report.synthetic else "real data"
+    saved, lost = report.saving.flops, report.saving.clicks
+    headline = "Two arms of one trace"
+    if saved is not None and lost is not None:
+        clicks = "no change in clicks" if round(lost, 3) == 0 else f"{signed_percent(-lost)} clicks"
+        headline = f"{abs(100 * saved):.1f} % {'less' if saved >= 0 else 'more'} computation, {clicks}"
+    return (
+        f'<header><p class="kicker">GreenFlow report</p><h1>{escape(headline)}</h1>'
+        f"<p>{escape(report.dataset)} ({kind}) · {report.requests:,} requests an arm over "
+        f"{report.arms.equal.duration_seconds:g} s · seed {report.seed} · {escape(_when(report))}</p></header>"
+    )
+
+
+def _cards(report: Report) -> str:
+    saving, arms, budget, overhead = report.saving, report.arms, report.budget, report.overhead
+    label = arms.greenflow.energy_source or "not watched"
+    attributed = saving.energy_attributed
+    energy = label if attributed is None else f"{label}; {_change(attributed)} of what Serve is charged"
+    grams = (arms.equal.carbon_grams_per_1000_requests, arms.greenflow.carbon_grams_per_1000_requests)
+    held, over = "–", "no budget was set"
+    if budget.utilisation is not None and budget.overuse is not None:
+        held = f"{100 * budget.utilisation:.1f} % used"
+        over = f"{100 * budget.overuse:.2f} % over, {budget.windows} windows of {budget.window_seconds:g} s"
+    own = f"{_share(overhead.flops_share)} of FLOPs, {_share(overhead.cpu_share)} of CPU time"
+    own += f", {seconds(overhead.p99_seconds)} at p99" if overhead.p99_seconds is not None else ""
+    slow = (arms.equal.latency_seconds.p99, arms.greenflow.latency_seconds.p99)
+    entries = [
+        ("FLOPs", _change(saving.flops), _interval(report, "flops")),
+        ("Clicks", _change(saving.clicks), _interval(report, "clicks")),
+        ("CPU time", _change(saving.cpu_seconds), "all Serve processes"),
+        ("Energy of the node", _change(saving.energy), energy),
+        ("Budget", held, over),
+        ("Latency p99", seconds(slow[1]), f"EQUAL {seconds(slow[0])}"),
+        ("gCO2e per 1,000 requests", _number(grams[1], 3), f"EQUAL {_number(grams[0], 3)}"),
+        (
+            "GreenFlow's own cost",
+            _share(overhead.cpu_share if overhead.flops_share is None else overhead.flops_share),
+            own,
+        ),
+    ]
+    cards = "".join(
+        f'<div class="card"><h2>{escape(name)}</h2><p class="figure">{escape(value)}</p><p>{escape(detail)}</p></div>'
+        for name, value, detail in entries
+    )
+    return f'<section class="cards" aria-label="Headline figures, GreenFlow against EQUAL">{cards}</section>'
+
+
+def _picture(title: str, sentence: str, name: str, figures: Sequence[Figure]) -> str:
+    wide, narrow = (
+        style.svg(figure, f"{title} ({size})") for figure, size in zip(figures, ("wide", "narrow"), strict=True)
+    )
+    return _section(
+        title,
+        f'<p>{escape(sentence)}</p><div class="picture wide" id="{name}">{wide}</div>'
+        f'<div class="picture narrow">{narrow}</div>',
+    )
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def _spend_sentence(report: Report) -> str:
+    budget = report.budget
+    text = "Each request counts at the instant it was due."
+    if budget.flops_per_second is None:
+        return text + " No budget was set."
+    text += f" The budget is {si(budget.flops_per_second, 'FLOP/s')}."
+    if budget.utilisation is not None and budget.overuse is not None and budget.worst_window is not None:
+        text += (
+            f" Of what could be spent of it, GreenFlow spent {100 * budget.utilisation:.1f} % (windows of "
+            f"{budget.window_seconds:g} s); it overran by {100 * budget.overuse:.2f} % on average, and the fullest "
+            f"window took {100 * budget.worst_window:.0f} % of the budget."
+        )
+    return text
+
+
+def _arms(report: Report) -> str:
+    a, b = report.arms.equal, report.arms.greenflow
+    saving = report.saving
+    rows = [
+        ("Requests", f"{a.requests:,}", f"{b.requests:,}", ""),
+        ("Errors", f"{a.errors:,}", f"{b.errors:,}", ""),
+        ("Degraded answers", f"{a.degraded:,}", f"{b.degraded:,}", ""),
+        ("Clicks", f"{a.clicks:,}", f"{b.clicks:,}", _change(saving.clicks)),
+        ("FLOPs", si(a.flops, "FLOPs"), si(b.flops, "FLOPs"), _change(saving.flops)),
+        ("CPU-seconds", _number(a.cpu_seconds), _number(b.cpu_seconds), _change(saving.cpu_seconds)),
+        (f"Energy ({_labels(a, b)})", _unit(a.energy_joules, "J"), _unit(b.energy_joules, "J"), _change(saving.energy)),
+        ("Carbon, gCO2e", _number(a.carbon_grams, 3), _number(b.carbon_grams, 3), _change(saving.carbon)),
+        (
+            "Carbon per 1,000 requests, gCO2e",
+            _number(a.carbon_grams_per_1000_requests, 3),
+            _number(b.carbon_grams_per_1000_requests, 3),
+            "",
+        ),
+        *(
+            (f"Latency {q}", seconds(getattr(a.latency_seconds, q)), seconds(getattr(b.latency_seconds, q)), "")
+            for q in ("p50", "p95", "p99")
+        ),
+        ("Load generator's CPU-seconds", _number(a.client_cpu_seconds), _number(b.client_cpu_seconds), ""),
+    ]
+    carbon = report.carbon
+    source = (
+        f"<p>Carbon intensity: {carbon.grams_per_kwh:g} gCO2e/kWh, {escape(carbon.kind)} ({escape(carbon.source)}).</p>"
+        if carbon
+        else ""
+    )
+    return _table(("", "EQUAL", "GreenFlow", "change"), rows) + source
+
+
+def _deployments(report: Report) -> str:
+    a, b = report.arms.equal, report.arms.greenflow
+    names = sorted(
+        a.cpu_seconds_by_deployment | b.cpu_seconds_by_deployment,
+        key=lambda n: -max(a.cpu_seconds_by_deployment.get(n, 0), b.cpu_seconds_by_deployment.get(n, 0)),
+    )
+    if not names:
+        return "<p>Serve's processes were not watched in this run.</p>"
+    rows = [
+        (
+            name,
+            _number(a.cpu_seconds_by_deployment.get(name)),
+            _number(b.cpu_seconds_by_deployment.get(name)),
+            _unit(a.energy_by_deployment_joules.get(name), "J"),
+            _unit(b.energy_by_deployment_joules.get(name), "J"),
+        )
+        for name in names
+    ]
+    rows.append(
+        (
+            "unattributed (other processes)", "–", "–",
+            _unit(a.energy_unattributed_joules, "J"), _unit(b.energy_unattributed_joules, "J"),
+        )
+    )  # fmt: skip
+    head = ("deployment", "CPU-s EQUAL", "CPU-s GreenFlow", "energy EQUAL", "energy GreenFlow")
+    return _table(head, rows) + (
+        "<p>The node's energy is shared by CPU-seconds; deployments and the unattributed rest add up to it exactly.</p>"
+    )
+
+
+def _models(report: Report) -> str:
+    if not report.models:
+        return "<p>No table of models was given.</p>"
+    return _table(
+        ("stage", "model", "FLOPs an item", "AUC"),
+        [(m.stage, m.name, si(m.flops_per_item), _number(m.auc, 3)) for m in report.models],
+        words=2,
+    )
+
+
+def _reward(report: Report) -> str:
+    if not report.reward:
+        return "<p>No calibration was given.</p>"
+    return _table(("measure", "value"), [(name, f"{value:.4g}") for name, value in report.reward.items()])
+
+
+def _notes(report: Report) -> str:
+    return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in report.notes) + "</ul>"
+
+
+def _footer(report: Report) -> str:
+    versions = " · ".join(f"{escape(name)} {escape(version)}" for name, version in report.versions.items())
+    return f"<footer><p>{versions}</p></footer>"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
+    """A table whose first ``words`` columns are text and whose others are numbers, aligned to the right."""
+    css = [' class="word"' if i < words else "" for i in range(len(head))]
+    top = "".join(f"<th{c}>{escape(cell)}</th>" for c, cell in zip(css, head, strict=True))
+    body = "".join(
+        "<tr>" + "".join(f"<td{c}>{escape(cell)}</td>" for c, cell in zip(css, row, strict=True)) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _change(saving: float | None) -> str:
+    return signed_percent(None if saving is None else -saving)
+
+
+def _interval(report: Report, name: str) -> str:
+    found = report.saving.intervals.get(name)
+    return f"95 % interval {signed_percent(-found[1])} to {signed_percent(-found[0])}" if found else ""
+
+
+def _when(report: Report) -> str:
+    return report.created_at[:16].replace("T", " ") + " UTC" if report.created_at else ""
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _unit(value: float | None, unit: str) -> str:
+    return "–" if value is None else si(value, unit)
+
+
+def _labels(a: Arm, b: Arm) -> str:
+    return " / ".join(dict.fromkeys(arm.energy_source or "not watched" for arm in (a, b)))

@@ -1,0 +1,29 @@
+"""The main picture as a single PNG, for a README or a message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report import charts
+from greenflow_ray.report.schema import Price, Report
+
+
+def save_png(
+    report: Report,
+    equal: ArmResult,
+    greenflow: ArmResult,
+    path: Path | str,
+    trajectory: Sequence[Price] | None = None,
+    *,
+    dpi: int = 160,
+) -> None:
+    """Write spend against budget and price over time to ``path``, on white, atomically."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prices = report.prices if trajectory is None else trajectory
+    figure = charts.spend_and_price(report, equal, greenflow, prices)
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    part.replace(path)
