@@ -117,9 +117,9 @@ def chain_mix(equal: ArmResult, greenflow: ArmResult, *, narrow: bool = False) -
 
     bounds = edges(greenflow.duration_s, 2 * bin_width(greenflow.duration_s))
     chain = greenflow.requests.chain
-    counts = np.stack(
-        [sums(greenflow, bounds, ((chain >= 0) & (groups[chain] == g)).astype(float)) for g in range(len(labels))]
-    )
+    counts = np.zeros((len(labels), len(bounds) - 1))
+    for g in range(len(labels)):
+        counts[g] = sums(greenflow, bounds, (groups[chain] == g).astype(float))
     shares = np.divide(counts, counts.sum(0), out=np.zeros_like(counts), where=counts.sum(0) > 0)
     base = np.zeros(shares.shape[1])
     for share, colour in zip(shares, colours, strict=True):
@@ -133,6 +133,8 @@ def chain_mix(equal: ArmResult, greenflow: ArmResult, *, narrow: bool = False) -
     _title(time, "GreenFlow's mix over time")
     time.set_xlim(0, greenflow.duration_s)
     handles = [Patch(color=c, label=text) for c, text in zip(colours, labels, strict=True)][::-1]
+    if not handles:
+        return figure
     figure.legend(
         handles=handles, loc="outside lower left" if narrow else "outside right center", fontsize=8.5,
         title="chain, dearest first", title_fontsize=8.5, alignment="left", labelcolor=INK, handlelength=1.0,

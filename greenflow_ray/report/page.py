@@ -79,15 +79,19 @@ def save(text: str, path: Path | str) -> None:
     part.replace(path)
 
 
+def headline(report: Report) -> str:
+    """The result in one line."""
+    saved, lost = report.saving.flops, report.saving.clicks
+    if saved is None or lost is None:
+        return "Two arms of one trace"
+    clicks = "no change in clicks" if round(lost, 3) == 0 else f"{signed_percent(-lost)} clicks"
+    return f"{abs(100 * saved):.1f} % {'less' if saved >= 0 else 'more'} computation, {clicks}"
+
+
 def _header(report: Report) -> str:
     kind = "synthetic data" if report.synthetic else "real data"
-    saved, lost = report.saving.flops, report.saving.clicks
-    headline = "Two arms of one trace"
-    if saved is not None and lost is not None:
-        clicks = "no change in clicks" if round(lost, 3) == 0 else f"{signed_percent(-lost)} clicks"
-        headline = f"{abs(100 * saved):.1f} % {'less' if saved >= 0 else 'more'} computation, {clicks}"
     return (
-        f'<header><p class="kicker">GreenFlow report</p><h1>{escape(headline)}</h1>'
+        f'<header><p class="kicker">GreenFlow report</p><h1>{escape(headline(report))}</h1>'
         f"<p>{escape(report.dataset)} ({kind}) · {report.requests:,} requests an arm over "
         f"{report.arms.equal.duration_seconds:g} s · seed {report.seed} · {escape(_when(report))}</p></header>"
     )
@@ -97,7 +101,7 @@ def _cards(report: Report) -> str:
     saving, arms, budget, overhead = report.saving, report.arms, report.budget, report.overhead
     label = arms.greenflow.energy_source or "not watched"
     attributed = saving.energy_attributed
-    energy = label if attributed is None else f"{label}; {_change(attributed)} of what Serve is charged"
+    energy = label if attributed is None else f"{label}; {_change(attributed)} for the part due to Serve"
     grams = (arms.equal.carbon_grams_per_1000_requests, arms.greenflow.carbon_grams_per_1000_requests)
     held, over = "–", "no budget was set"
     if budget.utilisation is not None and budget.overuse is not None:
