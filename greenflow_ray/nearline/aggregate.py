@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from ray.data.aggregate import AggregateFnV2
 from ray.data.block import Block, BlockAccessor
 
 from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.refinement import Refinement
 
-_HEADER = struct.Struct("<q")
+_ROWS = struct.Struct("<q")
+_PLACES = struct.Struct("<qq")
 
 
 def reward_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -26,48 +29,98 @@ def reward_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
-class FrontierAggregate(AggregateFnV2[bytes, bytes]):
-    """A mergeable frontier as a Ray Data aggregate.
+class _RewardAggregate(AggregateFnV2[bytes, bytes]):  # type: ignore[misc]  # Ray is untyped here
+    """A mergeable summary of reward rows, its accumulator as bytes; the empty string is zero."""
 
-    The accumulator is the number of refused rows (int64) followed by the frontier's own bytes; the empty string is
-    zero. Rows that hold NaN or infinity are refused and counted.
-    """
-
-    def __init__(self, costs: npt.NDArray[np.float64], on: str = "reward") -> None:
+    def __init__(self, name: str, costs: npt.NDArray[np.float64]) -> None:
         self._costs = costs
-        super().__init__("frontier", zero_factory=lambda: b"", on=on, ignore_nulls=True)
+        super().__init__(name, zero_factory=lambda: b"", on="reward", ignore_nulls=True)
 
     def aggregate_block(self, block: Block) -> bytes:
         """One block's rows to an accumulator."""
-        rewards = reward_matrix(BlockAccessor.for_block(block).to_arrow().column(self._target_col_name))
-        frontier = Frontier.build(rewards, self._costs, skip_bad=True)
-        return pack(len(rewards) - round(frontier.requests), frontier)
+        return self.summarise(reward_matrix(BlockAccessor.for_block(block).to_arrow().column("reward")))
 
     def combine(self, current_accumulator: bytes, new: bytes) -> bytes:
         """Add two accumulators."""
         if not current_accumulator or not new:
             return current_accumulator or new
-        (bad_a, a), (bad_b, b) = unpack(current_accumulator), unpack(new)
-        return pack(bad_a + bad_b, a + b)
+        return self.add(current_accumulator, new)
+
+    @abstractmethod
+    def summarise(self, rewards: npt.NDArray[np.float32]) -> bytes:
+        """Rows ``[n, J]`` to bytes."""
+
+    @abstractmethod
+    def add(self, a: bytes, b: bytes) -> bytes:
+        """Two summaries as one."""
 
 
-def pack(bad_rows: int, frontier: Frontier) -> bytes:
-    """An accumulator's bytes."""
-    return _HEADER.pack(bad_rows) + frontier.to_bytes()
+class FrontierAggregate(_RewardAggregate):
+    """The first pass: a frontier, and how many rows were refused because they hold NaN or infinity."""
+
+    def __init__(self, costs: npt.NDArray[np.float64]) -> None:
+        super().__init__("frontier", costs)
+
+    def summarise(self, rewards: npt.NDArray[np.float32]) -> bytes:
+        """Refused rows, then the frontier's own bytes."""
+        frontier = Frontier.build(rewards, self._costs, skip_bad=True)
+        return _ROWS.pack(len(rewards) - round(frontier.requests)) + frontier.to_bytes()
+
+    def add(self, a: bytes, b: bytes) -> bytes:
+        """Counts and frontiers added."""
+        (bad_a, first), (bad_b, second) = self.read(a), self.read(b)
+        return _ROWS.pack(bad_a + bad_b) + (first + second).to_bytes()
+
+    @staticmethod
+    def read(blob: bytes) -> tuple[int, Frontier]:
+        """Refused rows and frontier of an accumulator."""
+        if not blob:
+            return 0, Frontier.empty()
+        return _ROWS.unpack_from(blob)[0], Frontier.from_bytes(blob[_ROWS.size :])
 
 
-def unpack(blob: bytes) -> tuple[int, Frontier]:
-    """Refused rows and the frontier of an accumulator; the empty string is none of either."""
-    if not blob:
-        return 0, Frontier.empty()
-    return _HEADER.unpack_from(blob)[0], Frontier.from_bytes(blob[_HEADER.size :])
+class RefinementAggregate(_RewardAggregate):
+    """The second pass: the crossing bucket's edges in full float32."""
+
+    def __init__(self, costs: npt.NDArray[np.float64], bucket: int) -> None:
+        self._bucket = bucket
+        super().__init__("refinement", costs)
+
+    def summarise(self, rewards: npt.NDArray[np.float32]) -> bytes:
+        """Places, costs and rewards, end to end."""
+        return self._write(Refinement.build(rewards, self._costs, self._bucket, skip_bad=True))
+
+    def add(self, a: bytes, b: bytes) -> bytes:
+        """Edges added."""
+        return self._write(self.read(a) + self.read(b))
+
+    def _write(self, found: Refinement) -> bytes:
+        header = _PLACES.pack(found.bucket, len(found.places))
+        return header + found.places.tobytes() + found.cost.tobytes() + found.reward.tobytes()
+
+    def read(self, blob: bytes) -> Refinement:
+        """The refinement of an accumulator."""
+        if not blob:
+            return Refinement(self._bucket, np.empty(0, np.int32), np.empty(0), np.empty(0))
+        bucket, n = _PLACES.unpack_from(blob)
+        places = np.frombuffer(blob, np.int32, n, _PLACES.size)
+        values = np.frombuffer(blob, np.float64, 2 * n, _PLACES.size + places.nbytes)
+        return Refinement(bucket, places, values[:n], values[n:])
 
 
-def frontier_of(files: Sequence[Path], costs: npt.NDArray[np.float64]) -> tuple[Frontier, int]:
-    """The frontier of all rows of ``files``, aggregated by Ray Data, and the number of rows refused in it."""
-    if not files:
-        return Frontier.empty(), 0
-    rows = ray.data.read_parquet([str(f) for f in files], columns=["reward"])
-    row = rows.aggregate(FrontierAggregate(costs))
-    bad, frontier = unpack(row["frontier"] or b"")
-    return frontier, bad
+class RaySamples:
+    """Sample files as a Ray data set, read once and held by the cluster for both passes."""
+
+    def __init__(self, files: Sequence[Path], costs: npt.NDArray[np.float64]) -> None:
+        self._costs = costs
+        self._rows = ray.data.read_parquet([str(f) for f in files], columns=["reward"]).materialize()
+
+    def frontier(self) -> tuple[Frontier, int]:
+        """The frontier of all finite rows, and how many rows were refused."""
+        bad, frontier = FrontierAggregate.read(self._rows.aggregate(FrontierAggregate(self._costs))["frontier"] or b"")
+        return frontier, bad
+
+    def refine(self, bucket: int) -> Refinement:
+        """The edges of one bucket."""
+        aggregate = RefinementAggregate(self._costs, bucket)
+        return aggregate.read(self._rows.aggregate(aggregate)["refinement"] or b"")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
@@ -21,7 +18,6 @@ def publish_first(
     space: ChainSpace,
     reward: RewardEstimator,
     manifest: RewardManifest,
-    clock: Callable[[], float] = time.time,
 ) -> int:
     """Publish the reward-sample users' frontier unless the store's latest belongs to the same reward model.
 
@@ -40,7 +36,6 @@ def publish_first(
         frontier=frontier,
         price=0.0,
         requests=frontier.requests,
-        published_at=clock(),
         meta={"chains": space.digest, "reward": manifest.sha256, "source": "reward-sample users"},
     )
     return store.publish(draft, expected_version=latest.version if latest else 0).version

@@ -24,7 +24,7 @@ def reprice_job(
 
     On a period a failure is reported and the next period tries again; the last published price stays meanwhile.
     """
-    from greenflow_ray.nearline.aggregate import frontier_of
+    from greenflow_ray.nearline.aggregate import RaySamples
 
     started_here = _connect(address)
     try:
@@ -32,7 +32,7 @@ def reprice_job(
         while True:
             began = time.monotonic()
             try:
-                outcome = reprice_once(config, store, frontier_of, time.time, live_budget(config))
+                outcome = reprice_once(config, store, RaySamples, time.time, live_budget(config))
                 terminal.say(
                     f"version {outcome.version}"
                     + (f", price {outcome.price:.4g} per FLOP" if outcome.price is not None else "")

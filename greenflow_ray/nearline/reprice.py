@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,26 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import DataError, VersionConflict
 from greenflow_ray.nearline.window import look, retire, set_aside
 from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.refinement import Refinement, crossing
 from greenflow_ray.pricing.store import PriceDraft, PriceStore
 
 MAX_BAD_SHARE = 0.05
 """Above this share of refused files nothing is published: something is wrong that a price must not hide."""
 
-Aggregate = Callable[[Sequence[Path], npt.NDArray[np.float64]], tuple[Frontier, int]]
+
+class Samples(Protocol):
+    """Sample rows that can be summarised where they lie (on Ray Data in production)."""
+
+    def frontier(self) -> tuple[Frontier, int]:
+        """The frontier of all finite rows, and how many rows were refused."""
+        ...
+
+    def refine(self, bucket: int) -> Refinement:
+        """The hull edges of one bucket, in full float32."""
+        ...
+
+
+Reader = Callable[[Sequence[Path], npt.NDArray[np.float64]], Samples]
 
 
 @dataclass(frozen=True)
@@ -53,13 +68,13 @@ class Repriced:
 def reprice_once(
     config: CascadeConfig,
     store: PriceStore,
-    aggregate: Aggregate,
+    reader: Reader,
     clock: Callable[[], float],
     budget_per_second: float | None,
 ) -> Repriced:
     """Aggregate the last ``sampling.window_s`` seconds and publish.
 
-    ``aggregate`` turns files into a frontier (Ray Data in production); ``clock`` gives Unix seconds. Two repricings at
+    ``reader`` opens files with their chains' costs; ``clock`` gives Unix seconds. Two repricings at
     once do no harm: the second finds a newer version than it expected and leaves it. Raises DataError if more than 5 %
     of the window's files are bad; the published price stays.
     """
@@ -78,17 +93,17 @@ def reprice_once(
     files, bad_files = len(window.files), len(window.bad)
     if not window.files:
         return Repriced(False, version, None, 0.0, 0, bad_files, 0, clock() - started, "no samples in the window")
-    frontier, bad_rows = aggregate(window.files, window.costs)
+    samples = reader(window.files, window.costs)
+    frontier, bad_rows = samples.frontier()
     if frontier.requests <= 0:
         seconds = clock() - started
         return Repriced(False, version, None, 0.0, files, bad_files, bad_rows, seconds, "no sample row was finite")
     span = max(started - min(p.stat().st_mtime for p in window.files), config.sampling.flush_s)
-    price = _price(frontier, budget_per_second, span / config.sampling.rate)
+    price = _price(samples, frontier, budget_per_second, span * config.sampling.rate)
     draft = PriceDraft(
         frontier=frontier,
         price=price if price is not None else 0.0,
         requests=frontier.requests,
-        published_at=clock(),
         meta={"chains": window.chains, "files": files, "bad_files": bad_files, "bad_rows": bad_rows},
     )
     try:
@@ -100,9 +115,10 @@ def reprice_once(
     return Repriced(published, version, price, frontier.requests, files, bad_files, bad_rows, clock() - started, reason)
 
 
-def _price(frontier: Frontier, budget_per_second: float | None, seconds: float) -> float | None:
-    """Dual price at the budget, taking the sampled requests to have come within ``seconds``."""
+def _price(samples: Samples, frontier: Frontier, budget_per_second: float | None, seconds: float) -> float | None:
+    """Exact dual price at the budget if the sampled requests are what comes in ``seconds`` (equation 9, two passes)."""
     if budget_per_second is None:
         return None
-    per_request = budget_per_second * seconds / frontier.requests
-    return frontier.price(max(per_request, frontier.floor))
+    budget = max(budget_per_second * seconds, frontier.base_cost)
+    bucket = crossing(frontier, budget)
+    return 0.0 if bucket is None else samples.refine(bucket).solve(frontier, budget).price
