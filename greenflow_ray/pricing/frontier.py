@@ -224,6 +224,18 @@ class Frontier:
         k = max(k, 0) if left > 0 else 0
         return float((self._worth[k + 1] - self._worth[k]) / (self._bought[k + 1] - self._bought[k]))
 
+    def crossing(self, budget_per_request: float) -> int | None:
+        """Bucket that holds the exact price; None where it is 0 (budget above ``top``) or no edge is bought at all."""
+        left, k = self._cross(budget_per_request)
+        if k == len(self.buckets):
+            return None
+        return int(self._falling[k]) if left > 0 else int(self._falling[0])
+
+    def above(self, bucket: int) -> tuple[float, float]:
+        """Σ cost and Σ reward of all requests once every edge steeper than ``bucket`` is bought."""
+        k = int(np.searchsorted(-self._falling, -bucket))
+        return self.base_cost + float(self._bought[k]), self.base_reward + float(self._worth[k])
+
     def mix(self, budget_per_request: float, *, width: int = 1) -> Mix:
         """Two bucket edges around the price, ``width`` buckets beyond the crossing one, and the share of the dearer.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,6 @@ import numpy.typing as npt
 
 from greenflow_ray.pricing import hull, inputs, threads
 from greenflow_ray.pricing.inputs import F32, F64
-
-NO_MARKS: npt.NDArray[np.uint64] = np.empty((0, 0), np.uint64)
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,28 @@ class Tally:
     edges: float
     bad: int
     first_bad: int
+
+    @classmethod
+    def of(cls, table: F64, totals: F64, start: int) -> Tally:
+        """Of one block of rows that begins at ``start``, from what a kernel filled in."""
+        requests, cost, reward, edges, bad, first = totals[:6].tolist()
+        return cls(table, requests, cost, reward, edges, int(bad), start + int(first))
+
+    @classmethod
+    def merge(cls, parts: Sequence[Tally]) -> Tally:
+        """Of all blocks together, given in row order; the first one's table is reused."""
+        table = parts[0].table
+        for part in parts[1:]:
+            table += part.table
+        return cls(
+            table,
+            sum(p.requests for p in parts),
+            sum(p.base_cost for p in parts),
+            sum(p.base_reward for p in parts),
+            sum(p.edges for p in parts),
+            sum(p.bad for p in parts),
+            next((p.first_bad for p in parts if p.bad), -1),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,40 +77,16 @@ class Problem:
         return Problem(self.rewards[start:stop], costs, self.order, self.per_row)
 
 
-def tally(
-    problem: Problem, *, bucket: int = -1, marks: npt.NDArray[np.uint64] = NO_MARKS, workers: int | None = None
-) -> Tally:
-    """One pass: hull edges by bucket, or by place within ``bucket``; ``marks`` (if not empty) receives the hulls."""
-    rows, width = problem.rewards.shape
+def tally(problem: Problem, *, bucket: int = -1, workers: int | None = None) -> Tally:
+    """One pass: hull edges by bucket, or by place within ``bucket``."""
 
     def block(start: int, stop: int) -> Tally:
         part = problem.slice(start, stop)
         table = np.zeros((hull.BUCKETS if bucket < 0 else hull.FINE, 2))
-        totals = np.zeros(6)
-        hull.histogram(
-            part.rewards,
-            part.rewards.view(np.int32),
-            part.order,
-            part.costs,
-            part.per_row,
-            bucket,
-            table,
-            totals,
-            marks[start:stop] if len(marks) else marks,
-        )
-        requests, cost, reward, edges, bad, first = totals.tolist()
-        return Tally(table, requests, cost, reward, edges, int(bad), start + int(first))
+        totals = np.zeros(8)
+        bits = part.rewards.view(np.int32)
+        hull.histogram(part.rewards, bits, part.order, part.costs, part.per_row, bucket, table, totals)
+        return Tally.of(table, totals, start)
 
-    parts = threads.over_rows(block, rows, width, workers)
-    table = parts[0].table
-    for part in parts[1:]:
-        table += part.table
-    return Tally(
-        table,
-        sum(p.requests for p in parts),
-        sum(p.base_cost for p in parts),
-        sum(p.base_reward for p in parts),
-        sum(p.edges for p in parts),
-        sum(p.bad for p in parts),
-        next((p.first_bad for p in parts if p.bad), -1),
-    )
+    rows, width = problem.rewards.shape
+    return Tally.merge(threads.over_rows(block, rows, width, workers))

@@ -1,0 +1,157 @@
+"""Out of core: the exact price of more requests than fit in memory, in two passes over shards; only histograms stay."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.pricing import inputs, refinement, shards, threads
+from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.hull import settle
+from greenflow_ray.pricing.refinement import ExactPrice, Refinement
+from greenflow_ray.pricing.survey import survey
+from greenflow_ray.pricing.tally import Problem
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Told the pass (1 or 2) and the requests read so far in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class StreamSolution:
+    """The price of everything streamed, and what it leads to.
+
+    Attributes:
+        price: dual price λ ≥ 0.
+        cost, reward: Σ over requests when edges steeper than λ are bought: within the budget. Of the edges of exactly
+            this slope, ``tied_cost`` in all, ``spare`` more may be bought (``assign`` does it).
+        bound: D(λ), which nothing within the budget exceeds; ``gap = bound - reward``.
+        requests, skipped: rows taken in, and rows left out because they are not finite.
+        frontier: of all rows, for any other budget.
+    """
+
+    price: float
+    cost: float
+    reward: float
+    bound: float
+    gap: float
+    spare: float
+    tied_cost: float
+    requests: int
+    skipped: int
+    frontier: Frontier
+
+
+def _fold(start: Callable[[], Iterator[shards.Piece]], work: Callable[[shards.Piece], T], workers: int) -> T | None:
+    """Reduce by addition, ``workers`` pieces in memory at a time; each thread adds up its own, so order is free."""
+    source, lock = start(), threading.Lock()
+
+    def run() -> T | None:
+        total: T | None = None
+        while True:
+            with lock:
+                piece = next(source, None)
+            if piece is None:
+                return total
+            result = work(piece)
+            total = result if total is None else total + result  # type: ignore[operator]
+
+    with ThreadPoolExecutor(workers) as pool:
+        parts = [f.result() for f in [pool.submit(run) for _ in range(workers)]]
+    found = [p for p in parts if p is not None]
+    return sum(found[1:], found[0]) if found else None  # type: ignore[call-overload]
+
+
+def solve_stream(
+    source: Any,
+    budget: float,
+    *,
+    costs: Any = None,
+    column: str = "reward",
+    skip_bad: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> StreamSolution:
+    """The exact price of all shards for a total ``budget``, in two passes with bounded memory.
+
+    Args:
+        source: a list, or a function that returns a new iterator, of ``(rewards, costs)`` pairs or Parquet paths
+            (``shards``).
+        budget: total cost allowed over all requests.
+        costs, column: for Parquet: chain costs (default: the file's metadata) and the column of rewards.
+        skip_bad: leave rows out that are not finite, and count them, instead of raising.
+        workers: threads, each with one shard in memory; default one a core.
+        progress: called after every shard.
+
+    Raises as ``solve`` does. Without any request the price is 0.
+    """
+    budget = inputs.number("budget", budget)
+    start = shards.pieces(source, costs, column)
+    count = workers or threads.cores()
+    lock, read, rows = threading.Lock(), [0, 0], [0]
+
+    def told(number: int, seen: int) -> None:
+        with lock:
+            read[number - 1] += seen
+            if progress is not None:
+                progress(number, read[number - 1])
+
+    def first(piece: shards.Piece) -> Frontier:
+        rewards, prices = piece()
+        part = Frontier.build(rewards, prices, skip_bad=skip_bad, workers=1)
+        told(1, len(rewards))
+        return part
+
+    frontier = _fold(start, first, count) or Frontier.empty()
+    rows[0] = read[0]
+    if not frontier.requests > 0:
+        return StreamSolution(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, rows[0], frontier)
+    bucket = refinement.crossing(frontier, budget)
+    if bucket is None:
+        exact = refinement.unpriced(frontier, budget)
+    else:
+
+        def second(piece: shards.Piece) -> Refinement:
+            rewards, prices = piece()
+            part = Refinement.build(rewards, prices, bucket, skip_bad=skip_bad, workers=1)
+            told(2, len(rewards))
+            return part
+
+        refined = _fold(start, second, count)
+        assert refined is not None
+        exact = refined.solve(frontier, budget)
+    requests = round(frontier.requests)
+    return StreamSolution(
+        exact.price,
+        exact.cost,
+        exact.reward,
+        exact.bound,
+        exact.gap,
+        exact.spare,
+        exact.tied_cost,
+        requests,
+        rows[0] - requests,
+        frontier,
+    )
+
+
+def assign(
+    rewards: Any, costs: Any, solved: StreamSolution | ExactPrice, spare: float = 0.0
+) -> tuple[npt.NDArray[np.int32], float]:
+    """Chains of one shard at an exact price, int32 ``[n]``, and what of ``spare`` is left.
+
+    Edges of exactly the price's slope are bought in order while ``spare`` lasts: begin with ``solved.spare`` and hand
+    what is left to the next shard, and all shards together keep the budget to within one edge.
+    """
+    problem = Problem.of(rewards, costs)
+    bits = int(np.float32(solved.price).view(np.int32))
+    seen = survey(problem, bits >> 16, bits >> 16, None)
+    inputs.refuse_rows(seen.found.first_bad, seen.found.bad)
+    left = settle(bits, spare, seen.bits, seen.row, seen.chain, seen.edge_cost, seen.chains)
+    return seen.chains, float(left)
