@@ -1,0 +1,87 @@
+"""Allocator replicas: decide in memory, exchange with the ledger in a thread, log samples in another."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from ray import serve
+
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.serving.allocation import Allocator
+from greenflow_ray.serving.exchange import Exchange
+from greenflow_ray.serving.ledger import usage
+from greenflow_ray.serving.metrics import AllocatorMetrics
+from greenflow_ray.serving.sample_log import SampleLog
+from greenflow_ray.serving.sources import import_object, load_source
+from greenflow_ray.serving.wire import Allocation, AllocationBatch, Commitment, Orders
+
+
+class AllocatorReplica:
+    """One allocator; its event loop stays free while the reward model runs in its own thread."""
+
+    def __init__(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
+        context = serve.get_replica_context()
+        self._deployment = context.deployment
+        self._replica = context.replica_id.unique_id
+        source = load_source(config)
+        factory = import_object(config.reward.factory, "reward.factory")
+        reward = factory(config.paths.reward, space, source.catalog)
+        self._samples = SampleLog(config.paths.samples, space, config.sampling)
+        self._allocator = Allocator(config, space, reward, source.features, self._samples)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="allocate")
+        warm = Allocator(config, space, reward, source.features, None)
+        self._worker.submit(_warm_up, warm, config.serving.allocator.threads).result()
+        self._metrics = AllocatorMetrics()
+        self._reported = 0
+        self._exchange = Exchange(session, config, space, "commit", self._report, self._hear)
+        self._exchange.start()
+
+    async def allocate(self, batch: AllocationBatch) -> Allocation:
+        """A chain for every request of the batch."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, self._allocator.allocate, batch)
+
+    async def ping(self) -> bool:
+        """True: alive."""
+        return True
+
+    async def exchange(self) -> bool:
+        """Exchange with the ledger now; False if it did not answer."""
+        return await asyncio.to_thread(self._exchange.once)
+
+    async def __del__(self) -> None:
+        """Called by Serve before a replica ends: nothing sampled or spent is lost."""
+        if hasattr(self, "_exchange"):
+            await asyncio.to_thread(self._samples.close)
+            await asyncio.to_thread(self._exchange.close)
+
+    def _report(self) -> Commitment:
+        allocator, samples = self._allocator, self._samples
+        self._reported = allocator.flops
+        return Commitment(
+            self._replica,
+            allocator.requests,
+            self._reported,
+            allocator.own_flops,
+            samples.written,
+            samples.dropped,
+            usage(self._deployment, self._replica),
+        )
+
+    def _hear(self, orders: Orders) -> None:
+        self._allocator.follow(orders, self._reported)
+        self._metrics.record(orders.price, self._allocator.price_age_s, self._samples.written, self._samples.dropped)
+
+
+def _warm_up(allocator: Allocator, threads: int) -> None:
+    """Compile kernels and allocate buffers before the first request; runs in the worker, whose threads it sets."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+    nobody = np.array([np.iinfo(np.int64).min + 1], dtype=np.int64)
+    for size in (1, 32):
+        batch = AllocationBatch(np.repeat(nobody, size), np.zeros(size, np.uint64), ("warm-up",) * size)
+        allocator.warm(batch)

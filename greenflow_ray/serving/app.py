@@ -1,0 +1,87 @@
+"""The Ray Serve application: `serve run deployments/laptop.yaml` and `greenflow serve` both come through `build`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve.schema import LoggingConfig
+
+from greenflow_ray import config as configuration
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig, ReplicaConfig
+from greenflow_ray.errors import ConfigError
+from greenflow_ray.models.artifacts import load_pool
+from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.serving.allocator import AllocatorReplica
+from greenflow_ray.serving.gateway import Gateway
+from greenflow_ray.serving.sources import import_object, load_source
+from greenflow_ray.serving.stages import StageReplica
+
+APP = "greenflow"
+
+
+def build(args: dict[str, Any]) -> serve.Application:
+    """The application for ``args`` ``{"config": path of a cascade's YAML, or its values}``.
+
+    Models, reward model and data are loaded once here, so that what is wrong with them is said in one line before
+    any replica starts. Raises ConfigError, DataError, ArtifactError.
+    """
+    config, space = check(read_config(args))
+    # Sessions sort by time: the ledger follows the newest.
+    session = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+    serving = config.serving
+    allocator = _deployment(AllocatorReplica, "allocator", serving.allocator, serving.deadline_s)
+    stages = {
+        model.name: _deployment(StageReplica, f"{stage.name}-{model.name}", serving.stage, serving.deadline_s).bind(
+            config, model
+        )
+        for stage in config.stages
+        for model in stage.pool
+    }
+    gateway = _deployment(Gateway, "gateway", serving.gateway, serving.deadline_s)
+    app: serve.Application = gateway.bind(session, config, space, allocator.bind(session, config, space), stages)
+    return app
+
+
+def read_config(args: dict[str, Any]) -> CascadeConfig:
+    """The configuration that ``args`` name, its run folder absolute: replicas may have another working directory."""
+    unknown = set(args) - {"config"}
+    if unknown or "config" not in args:
+        raise ConfigError(f"application args: expected config, found {sorted(args)}; see deployments/laptop.yaml")
+    given = args["config"]
+    if isinstance(given, dict):
+        config = configuration.validated(given, "application args")
+    else:
+        config = configuration.load(Path(given))
+    return config.model_copy(update={"run": config.run.resolve()})
+
+
+def check(config: CascadeConfig) -> tuple[CascadeConfig, ChainSpace]:
+    """Load everything that serving will load, and return the chain space. Raises the same errors as ``build``."""
+    source = load_source(config)
+    space = chain_space(config, load_pool(config, source.catalog), len(source.catalog))
+    import_object(config.reward.factory, "reward.factory")(config.paths.reward, space, source.catalog)
+    space.index(config.budget.safe_chain)
+    space.index(config.budget.fixed_chain)
+    return config, space
+
+
+def _deployment(kind: Any, name: str, limits: ReplicaConfig, deadline_s: float) -> Any:
+    """A deployment with every limit stated; Serve's own defaults are unbounded or far too patient."""
+    return serve.deployment(
+        kind,
+        name=name,
+        num_replicas=limits.replicas,
+        ray_actor_options={"num_cpus": limits.cpus},
+        max_ongoing_requests=limits.max_ongoing,
+        max_queued_requests=limits.max_queued,
+        health_check_period_s=5.0,
+        health_check_timeout_s=15.0,
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=max(5.0, 2 * deadline_s),
+        logging_config=LoggingConfig(enable_access_log=False, log_level="WARNING"),
+    )

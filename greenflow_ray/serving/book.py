@@ -1,0 +1,249 @@
+"""The ledger's book, without Ray: what was committed, what was answered, and the orders that follow from it.
+
+Two cumulative accounts, so that no message is counted twice and none that is lost is missed:
+allocators report what they *committed* to when they chose chains, which drives the price and the hard cap;
+gateways report what they *answered*, receipt by receipt, which is the total. Where a stage failed or the allocator was
+not heard from, the gateway's account also says by how much the answers differ from the commitments.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.pricing.controller import ControllerSettings, PriceController, PriceNow
+from greenflow_ray.pricing.store import PriceRecord
+from greenflow_ray.serving.wire import Commitment, Orders, Reason, Settlement, Usage
+
+LIVE_S = 3.0
+"""An allocator not heard from for this long has no share of the allowance."""
+
+KEEP_SECONDS = 7200
+"""Length of the trajectory that is kept, one point a second."""
+
+
+@dataclass
+class Point:
+    """One second of the trajectory: ``t`` Unix seconds; ``spend`` FLOPs and ``requests`` of that second."""
+
+    t: float
+    version: int
+    price: float
+    spend: int
+    budget: float | None
+    requests: int
+    policy: str
+
+
+@dataclass(frozen=True)
+class BudgetOrder:
+    """What the operator wants; ``flops_per_second`` None: no limit."""
+
+    flops_per_second: float | None
+    policy: str
+    fixed_chain: str
+
+
+class LedgerBook:
+    """One per application; not thread-safe. ``clock`` for durations, ``wall`` for Unix time."""
+
+    def __init__(
+        self,
+        config: CascadeConfig,
+        space: ChainSpace,
+        session: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.session = session
+        self.space = space
+        self._clock = clock
+        self._wall = wall
+        budget = config.budget
+        settings = ControllerSettings(
+            cheapest=space.cheapest,
+            safe=space.index(budget.safe_chain),
+            interval_s=budget.exchange_s,
+            burst_s=budget.burst_s,
+        )
+        self._controller = PriceController(settings, clock)
+        self._commitments: dict[str, Commitment] = {}
+        self._settlements: dict[str, Settlement] = {}
+        self._heard: dict[str, float] = {}
+        self._usages: dict[str, Usage] = {}
+        self._pending_requests = 0
+        self._pending_flops = 0
+        self._trajectory: deque[Point] = deque(maxlen=KEEP_SECONDS)
+        self._record: PriceRecord | None = None
+        self._fixed = space.index(budget.fixed_chain)
+        self.order = BudgetOrder(budget.flops_per_second, budget.policy, budget.fixed_chain)
+        self._apply()
+        self._now: PriceNow = self._controller.tick(0.0, 0.0)
+
+    # What comes in
+
+    def commit(self, account: Commitment) -> Orders:
+        """Take in an allocator's account; returns its orders. The same account twice changes nothing."""
+        known = self._commitments.get(account.reporter)
+        self._pending_requests += max(account.requests - (known.requests if known else 0), 0)
+        self._pending_flops += max(account.flops - (known.flops if known else 0), 0)
+        self._commitments[account.reporter] = account
+        self._heard[account.reporter] = self._clock()
+        self._note_usage(account.usage)
+        return self.orders()
+
+    def settle(self, account: Settlement) -> None:
+        """Take in a gateway's account. The same account twice changes nothing."""
+        known = self._settlements.get(account.reporter)
+        self._pending_requests += account.uncommitted_requests - (known.uncommitted_requests if known else 0)
+        self._pending_flops += account.correction_flops - (known.correction_flops if known else 0)
+        self._settlements[account.reporter] = replace(account, usages=())
+        for usage in account.usages:
+            self._note_usage(usage)
+
+    def publish(self, record: PriceRecord) -> bool:
+        """Price from a newly published frontier; False if it is the one in force.
+
+        Raises PricingInputError if the frontier is empty; the old one stays.
+        """
+        if self._record is not None and record.version == self._record.version:
+            return False
+        self._controller.set_frontier(record.frontier, record.version)
+        self._record = record
+        return True
+
+    def set_budget(self, order: BudgetOrder) -> None:
+        """Follow the operator's order from the next exchange on. Raises ConfigError on an unknown chain."""
+        self._fixed = self.space.index(order.fixed_chain)
+        self.order = order
+        self._apply()
+        self.tick()
+
+    def _apply(self) -> None:
+        # Under a fixed chain nothing obeys the price: without a budget the controller does not learn from that.
+        greenflow = self.order.policy == "greenflow"
+        self._controller.set_budget(self.order.flops_per_second if greenflow else None)
+
+    def _note_usage(self, usage: Usage) -> None:
+        known = self._usages.get(usage.replica)
+        if known is None or usage.cpu_seconds >= known.cpu_seconds:
+            self._usages[usage.replica] = usage
+
+    # What goes out
+
+    def tick(self) -> None:
+        """Turn what was committed since the last tick into a new price."""
+        requests, spend = max(self._pending_requests, 0), max(self._pending_flops, 0)
+        # A correction that exceeds what was committed since is carried over, not lost.
+        self._pending_requests -= requests
+        self._pending_flops -= spend
+        self._now = self._controller.tick(float(requests), float(spend))
+        second = float(int(self._wall()))
+        if not self._trajectory or self._trajectory[-1].t != second:
+            self._trajectory.append(Point(second, 0, 0.0, 0, None, 0, ""))
+        point = self._trajectory[-1]
+        point.version, point.price, point.policy = self._now.version, self._now.price, self.order.policy
+        point.budget = self.order.flops_per_second
+        point.spend += spend
+        point.requests += requests
+
+    def orders(self) -> Orders:
+        """Orders for one allocator; the allowance is shared among those heard from lately."""
+        now = self._now
+        reason = Reason.NONE
+        if now.directive.capped:
+            reason = Reason.BUDGET_CAP
+            if now.version == 0:
+                reason = Reason.NO_PRICE
+            elif now.reason is not None and "expired" in now.reason:
+                reason = Reason.PRICE_EXPIRED
+        alive = sum(self._clock() - heard <= LIVE_S for heard in self._heard.values())
+        allowance = None if now.allowance is None else now.allowance / max(alive, 1)
+        return Orders(self.order.policy, self._fixed, now.directive, now.price, int(reason), allowance)
+
+    def budget(self) -> dict[str, Any]:
+        """The answer to ``GET /v1/budget``; rates in requests or FLOPs per second, price in reward per FLOP."""
+        now = self._now
+        return {
+            **asdict(self.order),
+            "price": now.price,
+            "price_version": now.version,
+            "request_rate": now.request_rate,
+            "correction": now.correction,
+            "reason": now.reason,
+        }
+
+    def stats(self, since: float = 0.0) -> dict[str, Any]:
+        """The answer to ``GET /v1/stats``; the trajectory from ``since`` (Unix seconds) on."""
+        settled, committed = self._settlements.values(), self._commitments.values()
+        chains: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        cpu: Counter[str] = Counter()
+        p99: dict[str, float] = {}
+        for account in settled:
+            chains.update(account.chains)
+            reasons.update(account.reasons)
+            for hop, seconds in account.hop_p99.items():
+                p99[hop] = max(p99.get(hop, 0.0), seconds)
+        for usage in self._usages.values():
+            cpu[usage.deployment] += usage.cpu_seconds  # type: ignore[assignment]
+        return {
+            "requests": sum(a.requests for a in settled),
+            "flops": sum(a.flops for a in settled),
+            "degraded": sum(a.degraded for a in settled),
+            "reasons": dict(reasons),
+            "chains": dict(chains),
+            "committed": {
+                "requests": sum(a.requests for a in committed),
+                "flops": sum(a.flops for a in committed),
+                "uncommitted_requests": sum(a.uncommitted_requests for a in settled),
+                "correction_flops": sum(a.correction_flops for a in settled),
+            },
+            "allocator_flops": sum(a.own_flops for a in committed),
+            "allocator_p99_seconds": p99.get("allocator"),
+            "hop_p99_seconds": p99,
+            "samples": {
+                "written": sum(a.samples for a in committed),
+                "dropped": sum(a.samples_dropped for a in committed),
+            },
+            "cpu_seconds": dict(cpu),
+            "trajectory": [asdict(point) for point in self._trajectory if point.t >= since],
+        }
+
+    # Survival
+
+    def state(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What a restarted ledger needs beside the price store, JSON-able, FLOPs exact; and the newest points."""
+        state = {
+            "session": self.session,
+            "order": asdict(self.order),
+            "commitments": [asdict(a) for a in self._commitments.values()],
+            "settlements": [asdict(a) for a in self._settlements.values()],
+            "usages": [asdict(u) for u in self._usages.values()],
+            "pending": [self._pending_requests, self._pending_flops],
+            "controller": self._controller.state(),
+        }
+        return state, [asdict(p) for p in list(self._trajectory)[-5:]]
+
+    def restore(self, state: dict[str, Any], points: list[dict[str, Any]]) -> bool:
+        """Take up the state of this session's earlier life; False, changing nothing, if it is another session's."""
+        if state.get("session") != self.session:
+            return False
+        self._commitments = {
+            a["reporter"]: Commitment(**{**a, "usage": Usage(**a["usage"])}) for a in state["commitments"]
+        }
+        self._settlements = {a["reporter"]: Settlement(**{**a, "usages": ()}) for a in state["settlements"]}
+        self._usages = {u["replica"]: Usage(**u) for u in state["usages"]}
+        self._pending_requests, self._pending_flops = (int(n) for n in state["pending"])
+        self._trajectory = deque((Point(**p) for p in points), maxlen=KEEP_SECONDS)
+        self.order = BudgetOrder(**state["order"])
+        self._fixed = self.space.index(self.order.fixed_chain)
+        self._controller.restore(state["controller"])
+        self._now = self._controller.tick(0.0, 0.0)
+        return True

@@ -1,0 +1,144 @@
+"""The gateway: Serve's ingress. Wires the HTTP face to the cascade's replicas and the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError
+
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.serving.account import Account
+from greenflow_ray.serving.exchange import Exchange
+from greenflow_ray.serving.feedback import FeedbackLog
+from greenflow_ray.serving.ledger import usage
+from greenflow_ray.serving.messages import Budget
+from greenflow_ray.serving.metrics import GatewayMetrics
+from greenflow_ray.serving.path import Busy, CascadePath, PathSettings
+from greenflow_ray.serving.recommender import LedgerCalls, Recommender, within
+from greenflow_ray.serving.sources import by_popularity, load_source
+from greenflow_ray.serving.web import Unavailable, build_web
+from greenflow_ray.serving.wire import Settlement
+
+LEDGER_TIMEOUT_S = 2.0
+PING_TIMEOUT_S = 2.0
+
+
+@serve.ingress()
+class Gateway:
+    """One gateway replica."""
+
+    def __init__(
+        self, session: str, config: CascadeConfig, space: ChainSpace, allocator: Any, stages: dict[str, Any]
+    ) -> None:
+        """``allocator`` and ``stages`` (by model name) are Serve's deployment handles."""
+        context = serve.get_replica_context()
+        self._deployment = context.deployment
+        self._replica = context.replica_id.unique_id
+        self._config = config
+        self._allocator = allocator
+        self._stages = stages
+        catalog = load_source(config).catalog
+        serving = config.serving
+        settings = PathSettings(serving.deadline_s, serving.allocator_deadline_s, space.index(config.budget.safe_chain))
+        path = CascadePath(
+            space,
+            settings,
+            by_popularity(catalog),
+            catalog.popularity,
+            _call(allocator.allocate),
+            {model: _call(handle.score) for model, handle in stages.items()},
+        )
+        self._account = Account(self._replica, space)
+        self._feedback = FeedbackLog(config.paths.feedback, config.sampling)
+        calls = LedgerCalls(self._budget, self._set_budget, self._stats, self._ready)
+        self._service = Recommender(space, catalog, path, self._account, self._feedback, calls, serving)
+        self._metrics = GatewayMetrics()
+        self._counted: tuple[Counter[str], ...] = (Counter(), Counter(), Counter(), Counter())
+        self._exchange = Exchange(session, config, space, "settle", self._report, self._record)
+        self._exchange.start()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The HTTP face over this replica's service."""
+        serving = self._config.serving
+        return build_web(self._service, exposure=self._config.exposure, body_limit=serving.body_limit)
+
+    async def __del__(self) -> None:
+        """Called by Serve before a replica ends: no click and no receipt is lost."""
+        if hasattr(self, "_exchange"):
+            await asyncio.to_thread(self._feedback.close)
+            await asyncio.to_thread(self._exchange.close)
+
+    def _report(self) -> Settlement:
+        return self._account.settlement(usage(self._deployment, self._replica))
+
+    def _record(self, _: dict[str, Any]) -> None:
+        """Metrics of what has come since the last exchange, off the request path."""
+        others = Counter({"shed": self._service.shed, "dropped": self._feedback.dropped})
+        now = (*self._account.counters(), others)
+        answers, flops, reasons, rest = (new - old for new, old in zip(now, self._counted, strict=True))
+        self._counted = now
+        latencies, hops = self._account.drain()
+        self._metrics.record(latencies, hops, flops, answers, reasons, rest["shed"], rest["dropped"])
+
+    async def _ledger(self, call: Callable[[Any], Any]) -> Any:
+        """One call to the ledger. Raises Unavailable."""
+        try:
+            return await within(call(self._exchange.handle), LEDGER_TIMEOUT_S)
+        except (RayError, TimeoutError, ValueError) as error:
+            raise Unavailable from error
+
+    async def _budget(self) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.budget.remote())
+        return answer
+
+    async def _set_budget(self, order: Budget) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._ledger(
+            lambda ledger: ledger.set_budget.remote(order.flops_per_second, order.policy, order.fixed_chain)
+        )
+        return answer
+
+    async def _stats(self, since: float) -> dict[str, Any]:
+        """The ledger's account, after this gateway's own and an allocator's latest word."""
+        await asyncio.gather(
+            asyncio.to_thread(self._exchange.once), _pong(self._allocator.exchange), return_exceptions=True
+        )
+        answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.stats.remote(since))
+        return answer
+
+    async def _ready(self) -> tuple[bool, dict[str, bool]]:
+        """Recommendations need allocator and stages; without the ledger they go on at the last price."""
+        names = ["allocator", *self._stages]
+        handles = [self._allocator, *self._stages.values()]
+        parts = dict(zip(names, await asyncio.gather(*(_pong(h.ping) for h in handles)), strict=True))
+        ready = all(parts.values())
+        parts["ledger"] = await _pong(lambda: self._exchange.handle.pid.remote())
+        return ready, parts
+
+
+def _call(method: Any) -> Callable[[Any], Awaitable[Any]]:
+    """A handle's method as a coroutine function whose overload is :class:`Busy`."""
+
+    async def call(message: Any) -> Any:
+        try:
+            return await method.remote(message)
+        except BackPressureError as error:
+            raise Busy from error
+
+    return call
+
+
+async def _pong(method: Any) -> bool:
+    """Whether a replica answers in time."""
+    try:
+        response = method.remote() if hasattr(method, "remote") else method()
+        await within(response, PING_TIMEOUT_S)
+    except Exception:
+        return False
+    return True

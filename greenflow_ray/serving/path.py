@@ -1,0 +1,250 @@
+"""A batch's way through the cascade, without Ray: allocate, then stage by stage, degrading instead of failing.
+
+Every hop has one retry and a deadline. What is lost is replaced by the next cheaper answer: no allocator → the safe
+chain; no recall → the most popular items; no later stage → the order of the stage before it. The receipt's FLOPs are
+those of the stages that ran.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.ragged import Ragged
+from greenflow_ray.serving.wire import (
+    Allocation,
+    AllocationBatch,
+    Reason,
+    StageBatch,
+    StageReply,
+    StageRows,
+    Usage,
+    join,
+)
+
+log = logging.getLogger(__name__)
+
+Allocate = Callable[[AllocationBatch], Awaitable[Allocation]]
+Score = Callable[[StageBatch], Awaitable[StageReply]]
+_R = TypeVar("_R")
+
+
+class Busy(Exception):
+    """A replica's queue is full: asking again at once would only add to it."""
+
+
+@dataclass(frozen=True)
+class PathSettings:
+    """Deadlines and the chain of last resort; times in seconds."""
+
+    deadline_s: float
+    allocator_deadline_s: float
+    safe_chain: int
+
+
+@dataclass
+class Answers:
+    """What a batch of requests gets.
+
+    Attributes:
+        rows: item indices best first and their scores.
+        chains: index of every request's chain, int32 ``[B]``.
+        flops: of the stages that ran, int64 ``[B]``.
+        committed: FLOPs that the allocator has accounted for, int64 ``[B]``; −1: it is not known to have decided.
+        prices: float64 ``[B]``.
+        version: of the frontier.
+        reasons: :class:`Reason`, int16 ``[B]``.
+        rewards: float32 ``[B, J]`` if explained.
+        seconds: wall-clock of every hop, by name; ``<stage>:compute`` is the replica's own part.
+        usages: what replicas said of their CPU time.
+    """
+
+    rows: StageRows
+    chains: npt.NDArray[np.int32]
+    flops: npt.NDArray[np.int64]
+    committed: npt.NDArray[np.int64]
+    prices: npt.NDArray[np.float64]
+    version: int
+    reasons: npt.NDArray[np.int16]
+    rewards: npt.NDArray[np.float32] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    usages: list[Usage] = field(default_factory=list)
+
+
+class CascadePath:
+    """Sends batches through allocator and stages."""
+
+    def __init__(
+        self,
+        space: ChainSpace,
+        settings: PathSettings,
+        popular: npt.NDArray[np.int32],
+        popularity: npt.NDArray[np.float32],
+        allocate: Allocate,
+        scorers: Mapping[str, Score],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``scorers`` by model name; ``popular`` are all items, most popular first, ``popularity`` by item index."""
+        self._space = space
+        self._settings = settings
+        self._popular = popular
+        self._popularity = popularity
+        self._allocate = allocate
+        self._scorers = [[scorers[model.name] for model in stage.pool] for stage in space.stages]
+        self._clock = clock
+        self._flops = np.array(
+            [
+                [
+                    space.stages[k].pool[space.models[j, k]].cost(int(space.items[j, k]))
+                    for k in range(len(space.stages))
+                ]
+                for j in range(len(space))
+            ],
+            dtype=np.int64,
+        )
+
+    async def __call__(self, batch: AllocationBatch, k: npt.NDArray[np.int64], deadline: float) -> Answers:
+        """Answers to ``batch``; ``k`` items each, int64 ``[B]``; ``deadline`` on this object's clock."""
+        answers = await self._decide(batch, deadline)
+        rows: StageRows | None = None
+        for stage in range(len(self._space.stages)):
+            last = stage + 1 == len(self._space.stages)
+            keep = k if last else self._space.items[answers.chains, stage + 1].astype(np.int64)
+            rows = await self._stage(stage, batch, answers, rows, keep, deadline)
+        assert rows is not None
+        answers.rows = rows
+        return answers
+
+    async def _decide(self, batch: AllocationBatch, deadline: float) -> Answers:
+        """The allocator's choice, or the safe chain."""
+        began = self._clock()
+        size = len(batch.user_ids)
+        until = min(began + self._settings.allocator_deadline_s, deadline)
+        reason = Reason.ALLOCATOR_UNAVAILABLE
+        try:
+            allocation = await self._ask(lambda: self._allocate(batch), until)
+        except TimeoutError:
+            reason = Reason.ALLOCATOR_TIMEOUT
+        except Exception as error:
+            log.warning("no answer from the allocator (%s); the safe chain is served", type(error).__name__)
+        else:
+            committed = self._flops.sum(axis=1)[allocation.chains]
+            return Answers(
+                _NO_ROWS, allocation.chains, np.zeros(size, np.int64), committed, allocation.prices,
+                allocation.version, allocation.reasons.copy(), allocation.rewards,
+                {"allocator": self._clock() - began, "allocator:compute": allocation.seconds},
+            )  # fmt: skip
+        return Answers(
+            _NO_ROWS,
+            np.full(size, self._settings.safe_chain, np.int32),
+            np.zeros(size, np.int64),
+            np.full(size, -1, np.int64),
+            np.zeros(size),
+            0,
+            np.full(size, reason, np.int16),
+            seconds={"allocator": self._clock() - began},
+        )
+
+    async def _stage(
+        self,
+        stage: int,
+        batch: AllocationBatch,
+        answers: Answers,
+        before: StageRows | None,
+        keep: npt.NDArray[np.int64],
+        deadline: float,
+    ) -> StageRows:
+        """One stage: the batch split by chosen instance, sent side by side, joined again."""
+        began = self._clock()
+        space = self._space
+        models = space.models[answers.chains, stage].astype(np.int64)
+        # Later stages score what they are handed; the first takes its scale from the chain.
+        groups = models if before is not None else models * (1 << 32) + space.items[answers.chains, stage]
+        distinct = np.unique(groups)
+        parts = (
+            [np.flatnonzero(groups == group) for group in distinct] if len(distinct) > 1 else [np.arange(len(models))]
+        )
+        calls = [self._group(stage, batch, answers, before, keep, rows, deadline) for rows in parts]
+        results = [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
+        order = np.empty(len(models), dtype=np.int64)
+        order[np.concatenate(parts)] = np.arange(len(models))
+        joined = join([r.items for r in results], [r.scores for r in results], order)
+        answers.seconds[space.stages[stage].name] = self._clock() - began
+        return joined
+
+    async def _group(
+        self,
+        stage: int,
+        batch: AllocationBatch,
+        answers: Answers,
+        before: StageRows | None,
+        keep: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        deadline: float,
+    ) -> StageRows:
+        """The rows of one model instance: its answer, or the order they already have."""
+        space = self._space
+        chain = int(answers.chains[rows[0]])
+        whole = len(rows) == len(batch.user_ids)
+        mine = before if before is None or whole else before.take(rows)
+        message = StageBatch(
+            batch.user_ids[rows], None if mine is None else mine.items, int(space.items[chain, stage]), keep[rows]
+        )
+        score = self._scorers[stage][int(space.models[chain, stage])]
+        now = self._clock()
+        if now >= deadline:
+            return self._fall_back(answers, rows, mine, keep[rows], Reason.DEADLINE)
+        # Half of what is left, so that the stages behind still have their share.
+        until = now + (deadline - now) / 2
+        try:
+            reply = await self._ask(lambda: score(message), until)
+        except Exception as error:
+            log.warning("no answer from %s (%s); it is skipped", space.stages[stage].name, type(error).__name__)
+            return self._fall_back(answers, rows, mine, keep[rows], Reason.STAGE + stage)
+        answers.flops[rows] += self._flops[answers.chains[rows], stage]
+        compute = space.stages[stage].name + ":compute"
+        answers.seconds[compute] = max(answers.seconds.get(compute, 0.0), reply.seconds)
+        answers.usages.append(reply.usage)
+        return StageRows(reply.items, reply.scores)
+
+    def _fall_back(
+        self,
+        answers: Answers,
+        rows: npt.NDArray[np.int64],
+        before: StageRows | None,
+        keep: npt.NDArray[np.int64],
+        reason: int,
+    ) -> StageRows:
+        """The order that the rows already have; before the first stage, the most popular items."""
+        undegraded = rows[answers.reasons[rows] == Reason.NONE]
+        answers.reasons[undegraded] = reason
+        if before is not None:
+            return before.head(keep)
+        width = min(int(keep.max()), len(self._popular))
+        items = np.tile(self._popular[:width], len(rows))
+        popular = Ragged.from_lengths(items, np.full(len(rows), width))
+        return StageRows(popular, self._popularity[items]).head(keep)
+
+    async def _ask(self, call: Callable[[], Awaitable[_R]], until: float) -> _R:
+        """One call and, if it fails in time, one more: stages are idempotent, and Serve picks another replica."""
+        try:
+            return await asyncio.wait_for(call(), until - self._clock())
+        except (TimeoutError, Busy):
+            raise
+        except Exception as error:
+            if self._clock() >= until:
+                raise
+            log.info("one retry after %s", type(error).__name__)
+            return await asyncio.wait_for(call(), until - self._clock())
+
+
+_NO_ROWS = StageRows(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)), np.empty(0, np.float32))

@@ -1,0 +1,54 @@
+"""What replicas load when they start: the catalog and the features of users, by default from the prepared tables."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.datasets import storage
+from greenflow_ray.datasets.features import FeatureSource, TableFeatures
+from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The corpus, and where a request's features come from."""
+
+    catalog: Catalog
+    features: FeatureSource
+
+
+def prepared(config: CascadeConfig) -> Source:
+    """The run's own prepared data set; the default of ``serving.features``."""
+    dataset = storage.load(config.paths.data)
+    return Source(dataset.catalog, TableFeatures(dataset.users))
+
+
+def by_popularity(catalog: Catalog) -> npt.NDArray[np.int32]:
+    """All items, most clicked first, ties by index, int32 ``[n_items]``: the order of last resort."""
+    return np.argsort(-catalog.popularity, kind="stable").astype(np.int32)
+
+
+def import_object(path: str, key: str) -> Any:
+    """What an import path ``package.module:name`` leads to; ``key`` names the configuration's key in errors."""
+    module_name, colon, name = path.partition(":")
+    if not colon or not module_name or not name:
+        raise ConfigError(f"{key}: {path!r} is not an import path; write it as package.module:name")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}: {path!r} cannot be imported ({error}); correct it or install the package") from error
+
+
+def load_source(config: CascadeConfig) -> Source:
+    """The source that the configuration names."""
+    source = import_object(config.serving.features, "serving.features")(config)
+    if not isinstance(source, Source):
+        raise ConfigError(f"serving.features: {config.serving.features!r} returned {type(source).__name__}, not Source")
+    return source
