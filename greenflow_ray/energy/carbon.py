@@ -118,7 +118,7 @@ def country_source(iso_code: str) -> ConstantSource:
 
 
 def replay_source(path: Path | str, *, kind: Kind = "average", limit_s: float = HOUR_S) -> ReplaySource:
-    """Read a CSV with ``grams_per_kwh`` and either ``time`` (ISO 8601 or unix seconds) or ``hour`` (UTC, a day that repeats).
+    """Read a CSV: ``grams_per_kwh`` and either ``time`` (ISO 8601 or unix seconds) or ``hour`` (UTC, of every day).
 
     Raises DataError, naming the line, on anything else.
     """

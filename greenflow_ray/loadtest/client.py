@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -151,7 +152,7 @@ class _Player:
         self._start = 0.0
         self._accepted = self._failed = self._due = self._sent = self._answered = self._errors = 0
         self._price = float("nan")
-        self._done = False
+        self._judged = asyncio.Event()
 
     async def run(self) -> ArmResult:
         loop = asyncio.get_running_loop()
@@ -251,12 +252,12 @@ class _Player:
                     columns.clicks[row] = len(found)
                     self._messages.append({"request_id": str(answer.get("request_id")), "clicks": found})
             await asyncio.sleep(0)
-        self._done = True
+        self._judged.set()
 
     async def _send_feedback(self) -> None:
         """Report clicks in batches, off the timing path; a failure is counted, not raised."""
         while True:
-            finished = self._done
+            finished = self._judged.is_set()
             while self._messages:
                 batch = self._messages[: self._options.feedback_batch]
                 del self._messages[: len(batch)]
@@ -270,8 +271,8 @@ class _Player:
                 self._failed += 0 if good else len(batch)
             if finished:
                 return
-            pause = self._options.feedback_s
-            await asyncio.sleep(min(pause, 0.05) if self._due == len(self._trace) else pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._judged.wait(), self._options.feedback_s)
 
     async def _report_progress(self) -> None:
         while self._on_progress is not None:

@@ -154,6 +154,8 @@ def replay(path: Path | str) -> Trace:
             f"{path}: cannot be read as a trace ({type(error).__name__}); give Parquet or CSV with time and user_id"
         ) from error
     try:
+        if table["time"].null_count or table["user_id"].null_count:
+            raise ValueError("a value is missing")
         times = np.asarray(table["time"].to_numpy(), dtype=np.float64)
         users = np.asarray(table["user_id"].cast(pa.int64()).to_numpy())
     except (KeyError, ValueError, TypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -164,4 +166,4 @@ def replay(path: Path | str) -> Trace:
     if saved is not None:
         return Trace(times, users, float(saved))
     times = times - times[0]
-    return Trace(times, users, float(times.max()))
+    return Trace(times, users, max(float(times.max()), 1.0))
