@@ -84,4 +84,6 @@ def _warm_up(allocator: Allocator, threads: int) -> None:
     nobody = np.array([np.iinfo(np.int64).min + 1], dtype=np.int64)
     for size in (1, 32):
         batch = AllocationBatch(np.repeat(nobody, size), np.zeros(size, np.uint64), ("warm-up",) * size)
+        # Ray hands arrays over read-only, which compiled kernels count as another type.
+        batch.user_ids.flags.writeable = batch.hashes.flags.writeable = False
         allocator.warm(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class GatewayMetrics:
     def record(
         self,
         latencies: list[float],
-        hops: list[Mapping[str, float]],
+        hops: Sequence[Mapping[str, float]],
         flops: Mapping[str, int],
         answers: Mapping[str, int],
         degraded: Mapping[str, int],

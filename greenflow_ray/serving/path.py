@@ -170,9 +170,7 @@ class CascadePath:
         # Later stages score what they are handed; the first takes its scale from the chain.
         groups = models if before is not None else models * (1 << 32) + space.items[answers.chains, stage]
         distinct = np.unique(groups)
-        parts = (
-            [np.flatnonzero(groups == group) for group in distinct] if len(distinct) > 1 else [np.arange(len(models))]
-        )
+        parts = [np.flatnonzero(groups == group) for group in distinct]
         calls = [self._group(stage, batch, answers, before, keep, rows, deadline) for rows in parts]
         results = [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
         order = np.empty(len(models), dtype=np.int64)

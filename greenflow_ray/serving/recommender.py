@@ -190,13 +190,14 @@ class Recommender:
         """Every chain's reward and cost, and how long each hop of the batch took."""
         rewards = None if answers.rewards is None else answers.rewards[row].astype(np.float64)
         finite = rewards is not None and bool(np.isfinite(rewards).all())
+        worth = rewards.tolist() if rewards is not None and finite else [None] * len(self._space)
         chains = [
             {
                 "chain": chain.name,
                 "flops": chain.flops,
-                "reward": float(rewards[j]) if finite and rewards is not None else None,
+                "reward": reward,
             }
-            for j, chain in enumerate(self._space.chains)
+            for chain, reward in zip(self._space.chains, worth, strict=True)
         ]
         return {"chains": chains, "seconds": answers.seconds}
 

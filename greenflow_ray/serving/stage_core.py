@@ -51,10 +51,13 @@ class StageCore:
     def warm_up(self) -> None:
         """Compile and allocate before the first request: a user whom nobody knows, through the whole path."""
         nobody = np.array([np.iinfo(np.int64).min + 1], dtype=np.int64)
-        scale = min(32, self._n_items)
         keep = np.array([8], dtype=np.int64)
+        candidates = Ragged.from_rows([self._popular[:32]])
+        # Ray hands arrays over read-only, which compiled kernels count as another type.
+        for array in (nobody, keep, candidates.values, candidates.offsets):
+            array.flags.writeable = False
         self(StageBatch(nobody, None, self._n_items, keep))
-        self(StageBatch(nobody, Ragged.from_rows([self._popular[:scale]]), scale, keep))
+        self(StageBatch(nobody, candidates, len(candidates.values), keep))
 
     def _without_history(
         self, scores: npt.NDArray[np.float32], requests: RequestBatch, columns: npt.NDArray[np.int32] | None

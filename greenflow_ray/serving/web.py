@@ -30,6 +30,8 @@ from greenflow_ray.serving.messages import (
 
 log = logging.getLogger(__name__)
 
+Responses = dict[int | str, dict[str, Any]]
+
 
 class Unavailable(Exception):
     """A part that this call cannot do without does not answer."""
@@ -77,20 +79,18 @@ def build_web(service: Service, *, exposure: int, body_limit: int) -> FastAPI:
     recommend_reader = Reader(recommend_model(exposure), lists=True)
     feedback_reader = Reader(Feedback, lists=True)
     budget_reader = Reader(Budget, lists=False)
-    errors: dict[int | str, dict[str, Any]] = {
+    errors: Responses = {
         413: {"model": Refusal, "description": f"Body above {body_limit} bytes"},
         422: {"model": Refusal, "description": "Invalid; names the field"},
         429: {"model": Refusal, "description": "Too many requests wait; see Retry-After"},
     }
-    ledger_down: dict[int | str, dict[str, Any]] = {
-        503: {"model": Refusal, "description": "The ledger does not answer"}
-    }
+    ledger_down: Responses = {503: {"model": Refusal, "description": "The ledger does not answer"}}
 
     @app.post(
         "/v1/recommend",
         summary="Recommend items for one request or a list",
         openapi_extra=_body(recommend_reader),
-        responses={200: {"model": Answer | list[Answer]}, **errors},  # type: ignore[dict-item]
+        responses={200: {"model": Answer | list[Answer]}, **errors},
         response_class=Response,
     )
     async def recommend(
