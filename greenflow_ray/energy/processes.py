@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import psutil
 
@@ -70,9 +72,16 @@ def deployment_of(title: str, app: str | None = None) -> str | None:
 
 
 def snapshot(
-    app: str | None = None, processes: Callable[[], Iterable[psutil.Process]] = psutil.process_iter
+    app: str | None = None,
+    processes: Callable[[], Iterable[psutil.Process]] = psutil.process_iter,
+    *,
+    under: int | None = None,
 ) -> Snapshot:
-    """Read every process of this node once. Needs no Ray; other nodes' replicas are not seen from here."""
+    """Read every process of this node once. Needs no Ray; other nodes' replicas are not seen from here.
+
+    ``app`` limits replicas to one Serve application, ``under`` all processes to the descendants of one process, e.g.
+    the driver that started Ray, where several Ray clusters share the node.
+    """
     seen: dict[int, psutil.Process] = {}
     parents: dict[int, int] = {}
     roots: dict[int, str] = {}
@@ -87,15 +96,21 @@ def snapshot(
         name = deployment_of(title, app)
         if name is not None:
             roots[process.pid] = name
+    if under is not None:
+        roots = {pid: name for pid, name in roots.items() if under in _ancestors(pid, parents)}
     used = dict.fromkeys(roots, 0.0)
     for pid, process in seen.items():
-        root: int | None = pid
-        while root is not None and root not in roots:
-            root = parents.get(root) if root != parents.get(root) else None
+        root = next((p for p in _ancestors(pid, parents) if p in roots), None)
         if root is not None:
             used[root] += _seconds(process)
     keys = {pid: (pid, seen[pid].create_time()) for pid in roots}
     return Snapshot({keys[pid]: (roots[pid], used[pid]) for pid in roots}, node_seconds())
+
+
+def own_or_all() -> Callable[[], Snapshot]:
+    """How to watch a server: this process's own Ray cluster if it started one, else every Serve process of the node."""
+    own = os.getpid()
+    return partial(snapshot, under=own if snapshot(under=own).processes else None)
 
 
 def between(before: Snapshot, after: Snapshot) -> CpuUse:
@@ -114,6 +129,15 @@ def node_seconds() -> float:
     guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # already inside user and nice
     idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
     return float(sum(times) - guest - idle)
+
+
+def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
+    """A process, its parent, its parent's parent, …"""
+    seen: set[int] = set()
+    while pid not in seen:  # a pid given anew while we read could close a circle
+        yield pid
+        seen.add(pid)
+        pid = parents.get(pid, pid)
 
 
 def _seconds(process: psutil.Process) -> float:

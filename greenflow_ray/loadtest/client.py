@@ -93,9 +93,10 @@ def play(
     if meter is not None:
         meter.start()  # first, for it may look at hardware for a second or two before its window opens
     try:
-        before = processes.snapshot() if watch_processes else None
+        look = processes.own_or_all() if watch_processes else None
+        before = look() if look else None
         result = asyncio.run(run)
-        after = processes.snapshot() if watch_processes else None
+        after = look() if look else None
     finally:
         energy = meter.stop() if meter is not None else None
     if before is None or after is None:

@@ -139,9 +139,17 @@ class ArmResult:
         return np.asarray(costs[self.requests.chain], dtype=np.int64)
 
     @property
+    def differs(self) -> npt.NDArray[np.bool_]:
+        """Answers whose receipt names other FLOPs than its chain costs, or a chain that is not listed, bool ``[n]``.
+
+        A degraded answer rightly differs if a stage of its chain did not run.
+        """
+        return np.asarray(self.ok & (self.recounted != self.requests.flops), dtype=np.bool_)
+
+    @property
     def mismatches(self) -> int:
-        """Answers whose receipt names other FLOPs than its chain costs, or a chain that is not listed."""
-        return int(np.count_nonzero(self.ok & (self.recounted != self.requests.flops)))
+        """Number of answers that :attr:`differs` marks."""
+        return int(np.count_nonzero(self.differs))
 
     @cached_property
     def send_delay_s(self) -> dict[str, float]:

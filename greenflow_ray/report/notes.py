@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.schema import Report
 
@@ -23,9 +25,11 @@ def reservations(report: Report, equal: ArmResult, greenflow: ArmResult) -> list
             )
     for label, arm in arms:
         if arm.mismatches:
+            degraded = int(np.count_nonzero(arm.differs & arm.requests.degraded))
             out.append(
-                f"{arm.mismatches:,} receipts of the {label} arm name other FLOPs than their chain costs; the receipts "
-                f"add up to {int(arm.requests.flops.sum()):,}, the recount to {int(arm.recounted.sum()):,}."
+                f"{arm.mismatches:,} receipts of the {label} arm name other FLOPs than their chain costs ({degraded:,} "
+                "of them degraded answers, of which some stages did not run); the receipts add up to "
+                f"{int(arm.requests.flops.sum()):,}, the recount to {int(arm.recounted.sum()):,}."
             )
     clicks = report.saving.intervals.get("clicks")
     if clicks and clicks[0] <= 0 <= clicks[1]:
@@ -51,6 +55,11 @@ def reservations(report: Report, equal: ArmResult, greenflow: ArmResult) -> list
             )
         if arm.feedback_failed:
             out.append(f"{arm.feedback_failed:,} click messages of the {label} arm were not accepted by the server.")
+    if report.overhead.cpu_share is not None:
+        out.append(
+            "GreenFlow's own share of CPU time is its allocator's and its ledger's; the repricing job's CPU time is "
+            "missing there, but is part of the node's energy."
+        )
     if report.carbon is not None and report.carbon.stale:
         out.append("The carbon intensity was out of date; the last known value was used.")
     out.append(

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from greenflow_ray.config import RunPaths
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts, style
-from greenflow_ray.report.schema import Arm, Price, Report
+from greenflow_ray.report.schema import Arm, Price, Report, load
 from greenflow_ray.report.style import seconds, si, signed_percent
 
 
@@ -77,6 +78,15 @@ def save(text: str, path: Path | str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def rebuild(run: Path | str) -> Path:
+    """Make the page of a finished run again from what it left on disk; returns the page's path. Raises DataError."""
+    paths = RunPaths(Path(run))
+    report = load(paths.report_json)
+    equal, greenflow = (ArmResult.load(paths.loadtest, name) for name in ("equal", "greenflow"))
+    save(render(report, equal, greenflow), paths.report_html)
+    return paths.report_html
 
 
 def headline(report: Report) -> str:

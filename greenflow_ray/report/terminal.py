@@ -72,9 +72,8 @@ def change(saving: float | None) -> str:
     return signed_percent(None if saving is None else -saving)
 
 
-def show(report: Report, page: Path | str, console: Console | None = None) -> None:
-    """Print table, reservations and the last line."""
-    console = console or Console()
+def print_report(report: Report, console: Console, page: Path | str) -> None:
+    """Print table, reservations and, last, :func:`last_line`."""
     console.print(table(report))
     for note in report.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)

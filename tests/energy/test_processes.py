@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from greenflow_ray.energy.processes import Snapshot, between, deployment_of, snapshot
+from greenflow_ray.energy.processes import Snapshot, between, deployment_of, own_or_all, snapshot
 
 # Burns CPU-seconds in itself and in a child, says so, and lives until its input is closed.
 BURN = """
@@ -58,13 +59,16 @@ def replica() -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_replicas_cpu_seconds_with_its_childrens(replica: subprocess.Popen[str]) -> None:
-    before = snapshot("metered")
+    before = snapshot(under=os.getpid())
     assert replica.stdin is not None
     assert replica.stdout is not None
     replica.stdin.write("go\n")
     replica.stdin.flush()
     assert replica.stdout.readline() == "done\n"
-    after = snapshot("metered")
+    after = snapshot(under=os.getpid())
+    assert {name for name, _ in snapshot("metered").processes.values()} >= {"ranking-din"}
+    assert not snapshot(under=replica.pid + 10**7).processes
+    assert own_or_all()().processes.keys() == after.processes.keys()
     use = between(before, after)
     assert list(use.by_deployment) == ["ranking-din"]
     assert use.by_deployment["ranking-din"] > 0.36  # the child's share is in it, reaped as it is

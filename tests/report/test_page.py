@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts, page, picture, style, terminal
 from greenflow_ray.report.build import build_report
@@ -109,6 +110,19 @@ def test_page_of_a_run_in_which_nothing_worked(arms: Arms) -> None:
     assert "Nothing to compare" in terminal.last_line(report, "x.html")
 
 
+def test_page_is_made_again_from_what_a_run_left(report: Report, arms: Arms, html: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"report\.json"):
+        page.rebuild(tmp_path)
+    report.save(tmp_path / "report.json")
+    with pytest.raises(DataError, match="equal"):
+        page.rebuild(tmp_path)
+    for arm in arms:
+        arm.save(tmp_path / "loadtest")
+    path = page.rebuild(tmp_path)
+    assert path == tmp_path / "report.html"
+    assert path.read_text(encoding="utf-8") == html
+
+
 def test_others_are_grouped_and_every_served_chain_has_a_group(arms: Arms) -> None:
     groups, labels = charts.chain_groups(*arms)
     served = np.unique(arms[1].requests.chain)
@@ -126,7 +140,7 @@ def test_others_are_grouped_and_every_served_chain_has_a_group(arms: Arms) -> No
 def test_terminal_says_what_was_saved_and_where_the_report_lies(report: Report) -> None:
     console = Console(width=120)
     with console.capture() as captured:
-        terminal.show(report, "runs/demo/report.html", console)
+        terminal.print_report(report, console, "runs/demo/report.html")
     lines = captured.get().strip().splitlines()
     assert report.saving.flops is not None
     assert lines[-1].startswith(f"{100 * report.saving.flops:.1f} % of the FLOPs saved; −")
