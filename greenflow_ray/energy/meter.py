@@ -132,10 +132,10 @@ class CodecarbonMeter:
         return EnergyWindow(**{**fallback.__dict__, "method": method})
 
     def _new_tracker(self) -> Any:
-        # The level must be set first: the constructor speaks before it reads its own log_level.
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
         from codecarbon import OfflineEmissionsTracker
 
+        # Between import, which sets a level of its own, and the constructor, which speaks before it reads log_level.
+        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
         # Memory is a model in codecarbon, unless RAPL has a counter for it.
         memory = {"rapl_include_dram": True, "force_ram_power": 0} if rapl_has_memory() else {}
         return OfflineEmissionsTracker(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +75,12 @@ def test_codecarbon_estimates_here_quietly_without_files_or_network(
         assert window.source == "estimated"
     assert [p.name for p in tmp_path.iterdir()] == [".codecarbon.config"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_fresh_process_prints_nothing() -> None:
+    code = "from greenflow_ray.energy.meter import CodecarbonMeter as M; m = M(); m.start(); assert m.stop().joules > 0"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_labels_follow_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
