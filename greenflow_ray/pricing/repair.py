@@ -33,13 +33,11 @@ def _cheapest_moves(rewards: Any, weights: Any, values: Any, allowed: Any, chain
                     move[i] = j
 
 
-def within(
-    rewards: F32, costs: F64, budgets: F64, prices: F64, chains: npt.NDArray[np.int32]
-) -> npt.NDArray[np.int32]:
+def within(rewards: F32, costs: F64, budgets: F64, prices: F64, chains: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Chains that keep every budget: rows move to chains that cost no more of any budget, least loss first.
 
-    Where that does not suffice, moves that take more of budgets with room are tried as well. Raises InfeasibleBudget if even so a
-    budget is broken, which takes budgets within a few requests of the least possible.
+    Where that does not suffice, moves that take more of budgets with room are tried as well. Raises InfeasibleBudget
+    if even so a budget is broken, which takes budgets within a few requests of the least possible.
     """
     chains = chains.copy()
     effective = prices @ costs
@@ -77,7 +75,7 @@ def _best_upgrades(rewards: Any, values: Any, fits: Any, chains: Any, gain: Any,
 
 
 def upgrade(rewards: F32, costs: F64, budgets: F64, prices: F64, chains: npt.NDArray[np.int32], most: int = 64) -> None:
-    """Spend what is left: rows whose better chain fits move up in place, those first that gain most beyond its price."""
+    """Spend what is left: rows whose better chain fits move up in place, those first that gain most."""
     effective = prices @ costs
     gain, move = np.empty(len(chains)), np.empty(len(chains), np.int32)
     for _ in range(2):

@@ -74,7 +74,7 @@ def _refuse_infeasible(costs: F64, budgets: F64, n: int) -> None:
         A_eq=np.append(np.ones(costs.shape[1]), 0.0)[None],
         b_eq=[1.0],
     )
-    if found.x[-1] > 1e-9:
+    if found.x is not None and found.x[-1] > 1e-9:
         needed = costs @ found.x[:-1] * n
         k = int(np.argmax(needed / scale / n - budgets / scale / n))
         raise InfeasibleBudget(float(budgets[k]), float(needed[k]))
@@ -90,11 +90,11 @@ def solve_many(rewards: Any, costs: Any, budgets: Any, *, workers: int | None = 
 
     Raises PricingInputError naming what is malformed, InfeasibleBudget if no mix of chains keeps all budgets.
 
-    All requests share the effective costs Σ_k λ_k c_kj, so one evaluation of the dual (equation 9, λ a vector) is one argmax
-    pass. A cutting-plane model on a sample finds the neighbourhood; Newton steps on all rows, with a Hessian from
-    finite differences, make spend meet budgets a hair tightened; what still exceeds one is moved to cheaper chains at the
-    least loss, and what is left over is spent greedily. (Measured against synchronous coordinate descent, arXiv
-    2002.00352, whose sweeps need K hull passes each and converge slowly where budgets are correlated.)
+    All requests share the effective costs Σ_k λ_k c_kj, so one evaluation of the dual (equation 9, λ a vector) is one
+    argmax pass. A cutting-plane model on a sample finds the neighbourhood; Newton steps on all rows, with a Hessian
+    from finite differences, make spend meet budgets a hair tightened; what still exceeds one is moved to cheaper
+    chains at the least loss, and what is left over is spent greedily. (Measured against synchronous coordinate
+    descent, arXiv 2002.00352, whose sweeps need K hull passes each and converge slowly where budgets are correlated.)
     """
     matrix, pools, limits = _check(rewards, costs, budgets)
     n = len(matrix)
