@@ -78,7 +78,7 @@ class TrainingConfig(Section):
     """How the cascade's models are trained."""
 
     epochs: int = Field(default=2, ge=1)
-    batch_users: int = Field(default=64, ge=1)
+    batch_users: int = Field(default=16, ge=1)
     targets_per_user: int = Field(default=24, ge=1)
     negatives: int = Field(default=4, ge=1, description="sampled non-clicks for each click")
     learning_rate: float = Field(default=2e-3, gt=0)

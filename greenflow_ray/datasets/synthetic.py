@@ -35,7 +35,8 @@ TRUTH = "truth.safetensors"
 TOP = 20
 """Activity is expressed as expected clicks in the user's best twenty items."""
 
-_CATEGORIES, _SHOPS, _BRANDS, _GROUPS, _DIM = 40, 240, 160, 8, 8
+_CATEGORIES, _SHOPS, _BRANDS, _GROUPS = 40, 240, 160, 8
+_DIM, _HIDDEN = 6, 4
 _BLOCK = 512
 _FIELDS = {"gender": 2, "age": 7, "consumption": 3, "works": 2, "geography": 5}
 
@@ -118,7 +119,7 @@ def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _items(n: int, rng: np.random.Generator) -> tuple[Array, TokenTable, npt.NDArray[np.int64]]:
-    """Item factors ``[n, 2·dim + 1]``: content, popularity, hidden; tokens; categories. Shops and brands specialise."""
+    """Item factors ``[n, d]``: content, popularity, hidden; tokens; categories. Shops and brands specialise."""
     sizes = rng.zipf(1.6, _CATEGORIES).clip(1, 12).astype(float) + 2
     category = rng.choice(_CATEGORIES, n, p=sizes / sizes.sum())
     home = rng.integers(_CATEGORIES, size=_SHOPS + _BRANDS)
@@ -134,8 +135,8 @@ def _items(n: int, rng: np.random.Generator) -> tuple[Array, TokenTable, npt.NDA
         chosen -= lot[0]
     vectors = {k: rng.normal(size=(m, _DIM)) for k, m in (("c", _CATEGORIES), ("s", _SHOPS), ("b", _BRANDS))}
     content = vectors["c"][category] + 0.5 * vectors["b"][brand] + 0.35 * vectors["s"][shop]
-    appeal = rng.gamma(2.0, size=n)  # skewed: a few items are clicked by very many
-    hidden = rng.normal(size=(n, _DIM))
+    appeal = np.minimum(rng.gamma(2.0, size=n), 8.0)  # skewed: a few items are clicked by very many
+    hidden = rng.normal(size=(n, _HIDDEN))
     factors = np.column_stack([_standard(content), _standard(appeal[:, None]), _standard(hidden)])
     tokens = TokenTable.from_columns({"category": category, "shop": shop, "brand": brand})
     return factors.astype(np.float32), tokens, category
@@ -161,32 +162,32 @@ def _tastes(
     category: npt.NDArray[np.int64],
     rng: np.random.Generator,
 ) -> tuple[Array, Array]:
-    """User factors ``[n, 2·dim + 1]``, and the hidden part of the older taste ``[n, dim]``."""
+    """User factors ``[n, d]``, and the hidden part of the older taste."""
     group, level = context["group"], context["consumption"]
     n = len(group)
     # Which taste rules a user: by group, shifted by consumption level (higher: more hidden taste).
-    lean = rng.dirichlet(np.full(3, 0.8), _GROUPS)[group]
+    lean = rng.dirichlet(np.full(3, 0.5), _GROUPS)[group]
     lean[:, 2] += 0.25 * level
-    weights = rng.standard_gamma(0.15 + 2.2 * lean) + 0.02
+    weights = rng.standard_gamma(0.1 + np.array([1.6, 1.1, 1.7]) * lean) + 0.01
     weights = np.sqrt(weights / weights.sum(1, keepdims=True))
     centres = np.stack([items[category == c, :_DIM].mean(0) for c in range(_CATEGORIES)]).astype(np.float64)
     centres = np.nan_to_num(centres)
     liked = centres[rng.integers(_CATEGORIES, size=(n, 2))].sum(1)
     liked += 1.2 * rng.normal(size=(_GROUPS, _DIM))[group]
-    content, hidden, older = _unit(liked), _unit(rng.normal(size=(n, _DIM))), _unit(rng.normal(size=(n, _DIM)))
+    content, hidden, older = _unit(liked), _unit(rng.normal(size=(n, _HIDDEN))), _unit(rng.normal(size=(n, _HIDDEN)))
     older = _unit(hidden + 0.8 * older)
-    spread = rng.uniform(0.9, 2.1, n)[:, None]
+    spread = rng.uniform(1.0, 2.2, n)[:, None]
     factors = np.column_stack([content * weights[:, :1], weights[:, 1:2], hidden * weights[:, 2:]]) * spread
     return factors.astype(np.float32), (older * weights[:, 2:] * spread).astype(np.float32)
 
 
 def _activity(context: dict[str, npt.NDArray[np.int64]], rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Expected clicks in the best twenty, float64 ``[n]``: about 6, heavy-tailed, by age and geography."""
+    """Expected clicks in the best twenty, float64 ``[n]``: about 8, heavy-tailed, by age and geography."""
     n = len(context["age"])
     shift = 0.25 * rng.normal(size=_FIELDS["age"])[context["age"]]
     shift += 0.15 * rng.normal(size=_FIELDS["geography"])[context["geography"]]
-    level: npt.NDArray[np.float64] = 6.0 * np.exp(shift + 0.35 * rng.normal(size=n))
-    return np.clip(level, 1.0, 14.0)
+    level: npt.NDArray[np.float64] = 8.0 * np.exp(shift + 0.35 * rng.normal(size=n))
+    return np.clip(level, 1.0, 16.0)
 
 
 def _offsets(factors: Array, items: Array, activity: npt.NDArray[np.float64]) -> Array:
@@ -205,8 +206,8 @@ def _offsets(factors: Array, items: Array, activity: npt.NDArray[np.float64]) ->
 
 
 def _history_lengths(n_users: int, n_items: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Heavy-tailed lengths, median about 22; three users in a hundred are new."""
-    lengths = np.exp(np.log(22) + 0.9 * rng.normal(size=n_users)).astype(np.int64)
+    """Heavy-tailed lengths, median about 40; three users in a hundred are new."""
+    lengths = np.exp(np.log(40) + 0.8 * rng.normal(size=n_users)).astype(np.int64)
     return np.where(rng.random(n_users) < 0.03, 0, np.minimum(lengths, min(240, n_items // 4)))
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class DssmArgs(NetworkArgs):
     """Settings of DSSM: by default it sees content and context, neither popularity nor item identity."""
 
+    passes: int = Field(default=4, ge=1)
     features: tuple[Feature, ...] = ("context", "history", "content")
     hidden: int = Field(default=256, ge=1)
     interests: int = Field(default=10, ge=1)

@@ -26,6 +26,7 @@ class NetworkArgs(Section):
     features: tuple[Feature, ...]
     width: int = Field(default=64, ge=1, description="width of item vectors")
     context_width: int = Field(default=32, ge=1, description="width of the context embedding")
+    passes: int = Field(default=1, ge=1, description="epochs for each of training.epochs: cheap models take more")
 
     def sees(self, feature: Feature) -> bool:
         """Whether the network may see ``feature``."""

@@ -88,6 +88,21 @@ class Network(nn.Module, ABC):
         """An auxiliary loss, where the architecture has one; ``negatives`` are item indices ``[B, L]``."""
         return None
 
+    def warm_start(self, factors: Tensor) -> None:
+        """Begin with item ``factors``, ``[n_items, width]``: tokens at their items' mean, identities at the rest."""
+        rest = factors
+        if self._sees("content") and len(self.token_values):
+            lengths = torch.diff(self.token_offsets, append=torch.tensor([len(self.token_values)]))
+            owners = torch.repeat_interleave(torch.arange(self.sizes.items), lengths)
+            sums = torch.zeros_like(self.content.weight).index_add(0, self.token_values, factors[owners])
+            counts = torch.bincount(self.token_values, minlength=len(sums)).clamp(min=1).unsqueeze(1)
+            self.content.weight.data.copy_(sums / counts)
+            rest = factors - F.embedding_bag(
+                self.token_values, self.content.weight.detach(), self.token_offsets, mode="mean"
+            )
+        if self._sees("id"):
+            self.identity.weight.data.copy_(rest)
+
     def item_vectors(self) -> Tensor:
         """Content and identity of every item, ``[n_items, width]``."""
         vectors = torch.zeros(self.sizes.items, self._width)

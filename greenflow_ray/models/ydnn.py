@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class YdnnArgs(NetworkArgs):
     """Settings of YoutubeDNN: by default it sees content, context and popularity, not item identity."""
 
+    passes: int = Field(default=4, ge=1)
     features: tuple[Feature, ...] = ("context", "history", "content", "popularity")
     tower: int = Field(default=128, ge=1)
     first: int = Field(default=96, ge=1)
