@@ -47,7 +47,7 @@ class ControllerSettings:
     interval_s: float = 0.2
     burst_s: float = 1.0
     repay_s: float = 2.0
-    headroom: float = 0.0015
+    headroom: float = 0.002
     memory_s: float = 20.0
     surprise: float = 4.0
     gain: float = 0.02

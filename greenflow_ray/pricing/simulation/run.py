@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -59,11 +59,32 @@ def _held(chosen: Any, costs: F64, directive: PriceDirective, allowance: float |
     return np.where(over, np.int32(directive.cheapest), chosen) if over.any() else chosen
 
 
-def play(world: World, settings: ControllerSettings, progress: Progress | None = None, *, hold: bool = True) -> Day:
-    """Run the loop over ``world``; ``hold``: allocators keep to the allowance between ticks."""
+class Pricer(Protocol):
+    """What ``play`` drives: a ``PriceController`` or one of its rivals."""
+
+    def set_budget(self, per_second: float | None) -> None: ...  # noqa: D102
+    def set_frontier(self, frontier: Frontier, version: int) -> None: ...  # noqa: D102
+    def tick(self, requests: float, spend: float) -> PriceNow: ...  # noqa: D102
+    def state(self) -> dict[str, Any]: ...  # noqa: D102
+    def restore(self, state: dict[str, Any]) -> None: ...  # noqa: D102
+
+
+def settings_for(world: World) -> ControllerSettings:
+    """The controller's defaults, at one tick a second."""
+    return ControllerSettings(cheapest=int(np.argmin(world.costs)), interval_s=1.0)
+
+
+def play(
+    world: World,
+    make: Callable[[Callable[[], float]], Pricer],
+    progress: Progress | None = None,
+    *,
+    hold: bool = True,
+) -> Day:
+    """Run the loop over ``world`` with what ``make(clock)`` makes; ``hold``: allocators keep to the allowance between ticks."""
     seconds, minutes = len(world.counts), len(world.scale)
     clock = [0.0]
-    controller = PriceController(settings, lambda: clock[0])
+    controller = make(lambda: clock[0])
     controller.set_budget(float(world.budget[0]))
     now: PriceNow = controller.tick(0, 0.0)
     price, spend, correction = np.zeros(seconds), np.zeros(seconds), np.ones(seconds)
@@ -102,7 +123,7 @@ def play(world: World, settings: ControllerSettings, progress: Progress | None =
             if world.restart[0] <= second < world.restart[1]:
                 continue  # the ledger is down: allocators keep the last price
             if second == world.restart[1]:
-                controller = PriceController(settings, lambda: clock[0])
+                controller = make(lambda: clock[0])
                 controller.restore(json.loads(json.dumps(saved)))
                 if published is not None:
                     controller.set_frontier(*published)
@@ -164,9 +185,9 @@ def simulate(
 
     out.mkdir(parents=True, exist_ok=True)
     world = worlds.build(seed, seconds=seconds)
-    settings = ControllerSettings(cheapest=int(np.argmin(world.costs)), interval_s=1.0)
+    settings = settings_for(world)
     began = time.perf_counter()
-    day = play(world, settings, progress)
+    day = play(world, lambda clock: PriceController(settings, clock), progress)
     report = judge(world, day)
     report |= {
         "seed": seed,
