@@ -170,8 +170,9 @@ def _tastes(
     lean[:, 2] += 0.25 * level
     weights = rng.standard_gamma(0.1 + np.array([1.6, 1.1, 1.7]) * lean) + 0.01
     weights = np.sqrt(weights / weights.sum(1, keepdims=True))
-    centres = np.stack([items[category == c, :_DIM].mean(0) for c in range(_CATEGORIES)]).astype(np.float64)
-    centres = np.nan_to_num(centres)
+    centres = np.zeros((_CATEGORIES, _DIM))
+    np.add.at(centres, category, items[:, :_DIM])
+    centres /= np.maximum(np.bincount(category, minlength=_CATEGORIES), 1)[:, None]
     liked = centres[rng.integers(_CATEGORIES, size=(n, 2))].sum(1)
     liked += 1.2 * rng.normal(size=(_GROUPS, _DIM))[group]
     content, hidden, older = _unit(liked), _unit(rng.normal(size=(n, _HIDDEN))), _unit(rng.normal(size=(n, _HIDDEN)))

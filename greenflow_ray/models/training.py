@@ -44,8 +44,8 @@ def train(config: CascadeConfig, *, force: bool = False, progress: Progress = si
     """Train, or reuse, every model of the cascade over the prepared set in ``config.paths.data``.
 
     A model is reused while data, training settings, its own settings, seed and code version stay the same and its
-    weights pass their checksum, unless ``force``. Models with a factory of their own are not trained, only judged. Final and reward
-    users' clicks are never read. Raises DataError if no data is prepared.
+    weights pass their checksum, unless ``force``. Models with a factory of their own are not trained, only judged.
+    Final and reward users' clicks are never read. Raises DataError if no data is prepared.
     """
     dataset = storage.load(config.paths.data)
     config.check_corpus(len(dataset.catalog))
