@@ -17,8 +17,8 @@ from greenflow_ray.progress import Progress as Callback
 class Terminal:
     """Prints to standard error, so that ``--json`` leaves standard output to machines.
 
-    On a terminal, progress is a live bar; elsewhere (a log, CI) it is a line when a piece of work starts, at each
-    further quarter, and when it ends.
+    On a terminal, progress is a live bar; elsewhere (a log, CI) it is a line for each new message and each further
+    quarter.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -43,27 +43,29 @@ class Terminal:
 
     @contextmanager
     def progress(self) -> Iterator[Callback]:
-        """A callback ``(message, share)`` for long work; each message is a bar of its own."""
+        """A callback ``(message, share)`` for long work; where the share falls back, a new bar begins."""
         if self.console.is_terminal and not self.console.quiet:
             columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
             with Progress(*columns, console=self.console, transient=False) as bars:
-                tasks: dict[str, TaskID] = {}
+                task: TaskID | None = None
+                reached = 0.0
 
                 def show(message: str, share: float) -> None:
-                    if message not in tasks:
-                        tasks[message] = bars.add_task(message, total=1.0)
-                    bars.update(tasks[message], completed=share)
+                    nonlocal task, reached
+                    if task is None or share < reached:
+                        task = bars.add_task(message, total=1.0)
+                    reached = share
+                    bars.update(task, description=message, completed=share)
 
                 yield show
             return
-        quarters: dict[str, int] = {}
-        started = time.monotonic()
+        last, quarter, started = "", -1, time.monotonic()
 
         def log(message: str, share: float) -> None:
-            quarter = int(share * 4)
-            if quarters.get(message, -1) < quarter:
-                quarters[message] = quarter
-                self.console.print(f"  {time.monotonic() - started:6.1f}s {message} {share:.0%}", soft_wrap=True)
+            nonlocal last, quarter
+            if message != last or int(share * 4) > quarter:
+                last, quarter = message, int(share * 4)
+                self.say(f"  {time.monotonic() - started:6.1f}s {share:4.0%} {message}")
 
         yield log
 

@@ -20,12 +20,16 @@ from greenflow_ray.energy.carbon import now, source_for
 from greenflow_ray.energy.meter import CodecarbonMeter
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.pipeline import Trained, final_trace, play_arm, prepare_data, train_models
+from greenflow_ray.pipeline import Trained, final_trace, open_prices, play_arm, prepare_data, train_models
+from greenflow_ray.pricing.store import PriceStore
 from greenflow_ray.report.build import build_report, trajectory_of
 from greenflow_ray.report.page import render
 from greenflow_ray.report.schema import Report
 from greenflow_ray.report.terminal import print_report
 from greenflow_ray.serving.launch import Server, start
+
+FIRST_PRICE_S = 60
+"""How long the demo waits for the repricing job's first price; without one the traffic starts all the same."""
 
 
 def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
@@ -77,8 +81,8 @@ def play_both(
             f"  GreenFlow's budget: {budget / 1e9:.2f} GFLOP/s, {config.load.budget_share:.0%} of what EQUAL spent; "
             f"repricing every {config.load.reprice_every_s:g} s"
         )
+        warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
         with repricing(config, server, terminal):
-            warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
             greenflow = play_arm(
                 config,
                 dataset,
@@ -107,8 +111,14 @@ def warm_up(http: httpx.Client, users: list[int], k: int) -> None:
 
 @contextmanager
 def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iterator[None]:
-    """The repricing Ray job, repeating beside the traffic; stopped at the end, and its failure is told."""
+    """The repricing Ray job, repeating beside the traffic; stopped at the end, and its failure is told.
+
+    Waits for its first price: starting Ray Data takes seconds of both cores, which are no part of steady traffic.
+    """
     jobs = JobSubmissionClient(server.dashboard_url)
+    store = open_prices(config)
+    before = published(store)
+    time.sleep(2 * config.sampling.flush_s)  # until the warm-up's samples are on disk
     command = f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {config_file(config)}"
     job = jobs.submit_job(
         entrypoint=f"{command} --every {config.load.reprice_every_s:g} --json",
@@ -116,17 +126,28 @@ def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iter
         metadata={"name": "greenflow-reprice"},
     )
     try:
+        with terminal.progress() as progress:
+            for waited in range(FIRST_PRICE_S):
+                progress("waiting for the repricing job's first price", waited / FIRST_PRICE_S)
+                if published(store) > before or jobs.get_job_status(job).is_terminal():
+                    break
+                time.sleep(1)
         yield
     finally:
         status = jobs.get_job_status(job)
-        published = jobs.get_job_logs(job).count('"published": true')
         if status in (JobStatus.FAILED, JobStatus.STOPPED):
             terminal.error(f"the repricing job ended early: {last_line(jobs.get_job_logs(job))}")
-        terminal.say(f"  the repricing job published {published} prices")
+        terminal.say(f"  the repricing job published {published(store) - before} prices")
         jobs.stop_job(job)
         deadline = time.monotonic() + 10
         while jobs.get_job_status(job) == JobStatus.RUNNING and time.monotonic() < deadline:
             time.sleep(0.2)
+
+
+def published(store: PriceStore) -> int:
+    """The store's latest version, 0 if there is none."""
+    latest = store.latest()
+    return latest.version if latest else 0
 
 
 def config_file(config: CascadeConfig) -> Path:

@@ -24,6 +24,7 @@ from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.training import ModelRow, train
 from greenflow_ray.nearline.first import publish_first
+from greenflow_ray.pricing.store import PriceStore, open_store
 from greenflow_ray.reward.artifact import load_reward
 from greenflow_ray.reward.training import RewardOutcome, train_reward
 
@@ -99,6 +100,11 @@ def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = Fal
         f"{calibration['spread_correlation']:.3f}, on {calibration['users']} validation users"
     )
     return Trained(dataset, models, space, outcome, reward.flops_per_request)
+
+
+def open_prices(config: CascadeConfig) -> PriceStore:
+    """The run's price store."""
+    return open_store(config.paths.prices)
 
 
 def train_all(config: CascadeConfig, terminal: Terminal, *, force: bool = False) -> dict[str, Any]:

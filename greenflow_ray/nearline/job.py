@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +28,7 @@ def reprice_job(
     """
     from greenflow_ray.nearline.aggregate import RaySamples
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # how Ray stops a job; leave in order
     started_here = _connect(address)
     try:
         store = open_store(config.paths.prices)

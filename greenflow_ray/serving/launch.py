@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import sys
 import time
@@ -37,6 +38,9 @@ ENVIRONMENT = {
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # Repricing comes every few seconds: workers kept idle cost memory, workers started anew cost both cores.
+    "RAY_idle_worker_killing_time_threshold_ms": "600000",
+    "RAY_num_workers_soft_limit": "32",
 }
 
 
@@ -70,7 +74,7 @@ def start(config: CascadeConfig, *, cpus: int | None = None, ready_s: float = 12
             _wait_ready(server.url, ready_s)
             yield server
         finally:
-            _stop(serving.host, serving.port)
+            stop(serving.host, serving.port)
 
 
 def _start(config: CascadeConfig, target: Any, cpus: int | None, debug: bool) -> Server:
@@ -83,6 +87,7 @@ def _start(config: CascadeConfig, target: Any, cpus: int | None, debug: bool) ->
             include_dashboard=True,
             dashboard_host="127.0.0.1",
             dashboard_port=free_port(),
+            _node_ip_address=loopback_address(),
             log_to_driver=debug,
             logging_level=logging.INFO if debug else logging.ERROR,
             namespace=ledger.NAMESPACE,
@@ -108,8 +113,8 @@ def _start(config: CascadeConfig, target: Any, cpus: int | None, debug: bool) ->
     )
 
 
-def _stop(host: str, port: int) -> None:
-    """Stop application, ledger and Ray; then wait until port and processes are gone."""
+def stop(host: str, port: int) -> None:
+    """Stop application, ledger and Ray of this process; wait until port and processes are gone. Twice does no harm."""
     children = psutil.Process().children(recursive=True)
     if ray.is_initialized():
         for step in (_stop_serve, _stop_ledger, ray.shutdown):
@@ -130,7 +135,9 @@ def _stop(host: str, port: int) -> None:
 
 
 def _stop_serve() -> None:
-    serve.shutdown()
+    # Not serve.shutdown(): it makes Ray print to standard output that its own controller died. The controller and the
+    # proxies end with the Ray instance.
+    serve.delete(application.APP)
 
 
 def _stop_ledger() -> None:
@@ -209,6 +216,11 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = old
+
+
+def loopback_address() -> str:
+    """A random address of 127/8: Ray's node stays on loopback, and its fixed agent port meets no other cluster's."""
+    return "127." + ".".join(str(secrets.randbelow(254) + 1) for _ in range(3))
 
 
 @contextmanager
