@@ -33,31 +33,56 @@ def _cheapest_moves(rewards: Any, weights: Any, values: Any, allowed: Any, chain
                     move[i] = j
 
 
-def within(rewards: F32, costs: F64, budgets: F64, prices: F64, chains: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def within(
+    rewards: F32, costs: F64, budgets: F64, prices: F64, chains: npt.NDArray[np.int32], anchor: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
     """Chains that keep every budget: rows move to chains that cost no more of any budget, least loss first.
 
-    Where that does not suffice, moves that take more of budgets with room are tried as well. Raises InfeasibleBudget
-    if even so a budget is broken, which takes budgets within a few requests of the least possible.
+    Where that does not suffice, rows go to ``anchor``, chains that keep all budgets, those first that lose least by it.
+    Raises InfeasibleBudget if even the anchor breaks one, which takes budgets within a few requests of the least
+    possible.
     """
     chains = chains.copy()
     effective = prices @ costs
     never_dearer = (costs[:, :, None] >= costs[:, None, :]).all(axis=0)
     ratio, move = np.empty(len(chains)), np.empty(len(chains), np.int32)
     scale = np.maximum(budgets, 1e-300)
-    for attempt in range(40):
+    for _ in range(8):
         broken = spend(costs, chains) - budgets
         if (broken <= 0).all():
             return chains
         weights = (costs[broken > 0] / scale[broken > 0, None]).sum(axis=0)
-        allowed = never_dearer if attempt % 2 == 0 else np.ones_like(never_dearer)
-        _cheapest_moves(rewards, weights, effective, allowed, chains, ratio, move)
+        _cheapest_moves(rewards, weights, effective, never_dearer, chains, ratio, move)
         rows = np.argsort(ratio, kind="stable")[: int(np.isfinite(ratio).sum())]
         freed = costs[:, chains[rows]] - costs[:, move[rows]]
         held = (np.cumsum(freed, axis=1)[broken > 0] >= broken[broken > 0, None]).all(axis=0)
         count = int(np.argmax(held)) + 1 if held.any() else len(rows)
+        if count == 0:
+            break
         chains[rows[:count]] = move[rows[:count]]
-    over = int(np.argmax(spend(costs, chains) - budgets))
-    raise InfeasibleBudget(float(budgets[over]), float(spend(costs, chains)[over]))
+    return _towards(rewards, costs, budgets, chains, anchor)
+
+
+def _towards(
+    rewards: F32, costs: F64, budgets: F64, chains: npt.NDArray[np.int32], anchor: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int32]:
+    """The fewest rows, least loss first, that must take their chain of ``anchor`` until every budget holds."""
+    every = np.arange(len(chains))
+    rows = np.argsort(rewards[every, chains] - rewards[every, anchor], kind="stable")
+    steps = costs[:, anchor[rows]] - costs[:, chains[rows]]
+    spent = spend(costs, chains)[:, None] + np.cumsum(steps, axis=1)
+    held = (spent <= budgets[:, None]).all(axis=0)
+    count = int(np.argmax(held)) + 1 if held.any() else len(rows)
+    result = chains.copy()
+    result[rows[:count]] = anchor[rows[:count]]
+    over = spend(costs, result) - budgets
+    if (over > 0).any():
+        result = anchor
+        over = spend(costs, result) - budgets
+    if (over > 0).any():
+        k = int(np.argmax(over))
+        raise InfeasibleBudget(float(budgets[k]), float(budgets[k] + over[k]))
+    return result.copy()
 
 
 @kernel

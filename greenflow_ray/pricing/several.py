@@ -58,8 +58,11 @@ def _check(rewards: Any, costs: Any, budgets: Any) -> tuple[F32, F64, F64]:
     return checked, np.ascontiguousarray(pools), limits
 
 
-def _refuse_infeasible(costs: F64, budgets: F64, n: int) -> None:
-    """Raise InfeasibleBudget unless some mix of chains, the same for all requests, keeps every budget."""
+def _anchor(costs: F64, budgets: F64, n: int) -> npt.NDArray[np.int32]:
+    """Chains int32 ``[n]`` that keep every budget with the most room, whatever they earn.
+
+    Raises InfeasibleBudget where no mix of chains, the same for all requests, keeps every budget.
+    """
     for cost, budget in zip(costs, budgets, strict=True):
         if n * float(cost.min()) > budget:
             raise InfeasibleBudget(float(budget), n * float(cost.min()))
@@ -73,11 +76,17 @@ def _refuse_infeasible(costs: F64, budgets: F64, n: int) -> None:
         b_ub=budgets / scale / n,
         A_eq=np.append(np.ones(costs.shape[1]), 0.0)[None],
         b_eq=[1.0],
+        bounds=[(0.0, None)] * costs.shape[1] + [(None, None)],
     )
-    if found.x is not None and found.x[-1] > 1e-9:
+    if found.x is None:
+        return np.full(n, int(np.argmin(costs.sum(axis=0))), np.int32)
+    if found.x[-1] > 1e-9:
         needed = costs @ found.x[:-1] * n
         k = int(np.argmax(needed / scale / n - budgets / scale / n))
         raise InfeasibleBudget(float(budgets[k]), float(needed[k]))
+    ends = np.round(np.cumsum(np.maximum(found.x[:-1], 0.0)) * n)
+    chain = np.minimum(np.searchsorted(ends, np.arange(n), side="right"), costs.shape[1] - 1)
+    return np.asarray(chain, np.int32)
 
 
 def solve_many(rewards: Any, costs: Any, budgets: Any, *, workers: int | None = None) -> ManySolution:
@@ -101,16 +110,16 @@ def solve_many(rewards: Any, costs: Any, budgets: Any, *, workers: int | None = 
     if n == 0:
         k = len(limits)
         return ManySolution(np.zeros(k), np.empty(0, np.int32), np.zeros(k), 0.0, 0.0, 0.0, 0)
-    _refuse_infeasible(pools, limits, n)
+    anchor = _anchor(pools, limits, n)
     problem = dual.Dual(matrix, pools, limits, workers)
     if n > 2 * dual.SAMPLE:
         rows = np.arange(0, n, n // dual.SAMPLE)
         small = dual.Dual(matrix[rows], pools, limits * (len(rows) / n), 1)
         prices = dual.cutting_planes(small, tolerance=1e-4, most=80)
-        best = dual.newton(problem, prices, tighten=min(2e-5 + 2.0 / n, 0.01))
     else:
-        best = problem.at(dual.cutting_planes(problem, tolerance=1e-7, most=300))
-    chains = repair.within(matrix, pools, limits, best.prices, best.chains)
+        prices = dual.cutting_planes(problem, tolerance=1e-7, most=300)
+    best = dual.newton(problem, prices, tighten=min(2e-5 + 2.0 / n, 0.01))
+    chains = repair.within(matrix, pools, limits, best.prices, best.chains, anchor)
     repair.upgrade(matrix, pools, limits, best.prices, chains)
     spent = repair.spend(pools, chains)
     reward = float(matrix[np.arange(n), chains].sum(dtype=np.float64))

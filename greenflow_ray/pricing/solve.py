@@ -12,7 +12,7 @@ from greenflow_ray.errors import InfeasibleBudget
 from greenflow_ray.pricing import hull, inputs
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement
-from greenflow_ray.pricing.survey import SAMPLE, Survey, guess, survey
+from greenflow_ray.pricing.survey import SMALL, Survey, guess, survey
 from greenflow_ray.pricing.tally import Problem, tally
 
 
@@ -59,7 +59,7 @@ def solve(rewards: Any, costs: Any, budget: float, *, workers: int | None = None
     n = len(problem.rewards)
     if n == 0:
         return Solution(0.0, np.empty(0, np.int32), 0.0, 0.0, 0.0, 0.0)
-    if n >= 4 * SAMPLE and (window := guess(problem, budget / n)) is not None:
+    if n >= SMALL and (window := guess(problem, budget / n)) is not None:
         seen = survey(problem, *window, workers)
         found = seen.found
     else:

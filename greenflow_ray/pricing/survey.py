@@ -13,7 +13,8 @@ from greenflow_ray.pricing.inputs import F64
 from greenflow_ray.pricing.tally import Problem, Tally, tally
 
 SAMPLE = 4096
-"""Rows that foretell where the price lies; below four times as many rows the crossing bucket is found first instead."""
+"""Rows that foretell where the price lies, at most (a 24th of all); below ``SMALL`` rows it is not worth a sample."""
+SMALL = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ def guess(problem: Problem, budget_per_request: float) -> tuple[int, int] | None
     Spend per request lies between floor and top, so its standard deviation is at most half of their distance.
     """
     n = len(problem.rewards)
-    rows = np.arange(0, n, max(1, n // SAMPLE))
+    rows = np.arange(0, n, max(24, n // SAMPLE))
     costs = problem.costs[rows] if problem.per_row else problem.costs
     sample = Frontier.from_tally(tally(Problem(problem.rewards[rows], costs, problem.order, problem.per_row)))
     if not sample.requests > 0:

@@ -81,7 +81,7 @@ def play(
     *,
     hold: bool = True,
 ) -> Day:
-    """Run the loop over ``world`` with what ``make(clock)`` makes; ``hold``: allocators keep to the allowance between ticks."""
+    """Run the loop over ``world`` with the pricer of ``make(clock)``; ``hold``: allocators keep to its allowance."""
     seconds, minutes = len(world.counts), len(world.scale)
     clock = [0.0]
     controller = make(lambda: clock[0])
