@@ -71,8 +71,11 @@ class MicroBatcher(Generic[T, R]):
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_later(self._max_wait_s, self._fall_due)
                 return
-            count = min(self._max_items, len(self._queue))
-            batch = [entry for entry in (self._queue.popleft() for _ in range(count)) if not entry[1].done()]
+            batch: list[tuple[T, asyncio.Future[R]]] = []
+            while self._queue and len(batch) < self._max_items:
+                entry = self._queue.popleft()
+                if not entry[1].done():  # a caller who has gone is not worked for
+                    batch.append(entry)
             if not self._queue:
                 self._due = False
                 if self._timer is not None:

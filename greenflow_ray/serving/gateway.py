@@ -106,9 +106,10 @@ class Gateway:
 
     async def _stats(self, since: float) -> dict[str, Any]:
         """The ledger's account, after this gateway's own and an allocator's latest word."""
-        await asyncio.gather(
-            asyncio.to_thread(self._exchange.once), _pong(self._allocator.exchange), return_exceptions=True
-        )
+        await _pong(self._allocator.exchange)
+        # Once more if it has just failed: the ledger may have been restarted and not know our last word yet.
+        if not await asyncio.to_thread(self._exchange.once) and not await asyncio.to_thread(self._exchange.once):
+            raise Unavailable
         answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.stats.remote(since))
         return answer
 

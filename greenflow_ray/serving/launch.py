@@ -69,12 +69,17 @@ def start(config: CascadeConfig, *, cpus: int | None = None, ready_s: float = 12
         raise ResourceProblem("this process is already connected to a Ray cluster; call ray.shutdown() first")
     target = application.build({"config": config.model_dump(mode="json")})
     with _environment(ENVIRONMENT), _quiet(debug):
+        before = set(psutil.Process().children())
+        roots: set[psutil.Process] | None = None
         try:
             server = _start(config, target, cpus, debug)
             _wait_ready(server.url, ready_s)
+            roots = set(psutil.Process().children()) - before
             yield server
         finally:
-            stop(serving.host, serving.port)
+            # What the caller starts inside the block is the caller's; until then every new child is Ray's.
+            _stop(roots if roots is not None else set(psutil.Process().children()) - before)
+            _wait_port(serving.host, serving.port)
 
 
 def _start(config: CascadeConfig, target: Any, cpus: int | None, debug: bool) -> Server:
@@ -113,22 +118,30 @@ def _start(config: CascadeConfig, target: Any, cpus: int | None, debug: bool) ->
     )
 
 
-def stop(host: str, port: int) -> None:
-    """Stop application, ledger and Ray of this process; wait until port and processes are gone. Twice does no harm."""
-    children = psutil.Process().children(recursive=True)
+def _stop(roots: set[psutil.Process]) -> None:
+    """Stop application, ledger and Ray, then wait until ``roots`` (children of ours) and theirs are gone."""
+    started = set(roots)
+    for root in roots:
+        try:
+            started.update(root.children(recursive=True))
+        except psutil.NoSuchProcess:
+            continue
     if ray.is_initialized():
         for step in (_stop_serve, _stop_ledger, ray.shutdown):
             try:
                 step()
             except Exception as error:
                 log.warning("while stopping: %s", error)
-    _, alive = psutil.wait_procs(children, timeout=10)
-    for process in alive:  # children that we started, by id; what is left after ten seconds hangs
+    _, alive = psutil.wait_procs(started, timeout=10)
+    for process in alive:  # what has not ended by itself hangs
         try:
             process.kill()
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(alive, timeout=5)
+
+
+def _wait_port(host: str, port: int) -> None:
     deadline = time.monotonic() + 5
     while not port_free(host, port) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from greenflow_ray.serving.batching import MicroBatcher, Overloaded
+
+FOREVER = 3600.0
+
+
+class Runs:
+    """Remembers batches; each waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+
+    async def __call__(self, items: list[int]) -> Sequence[int]:
+        self.batches.append(items)
+        await self.gate.wait()
+        return [10 * item for item in items]
+
+
+def batcher(
+    runs: Runs, max_items: int = 3, wait: float = FOREVER, waiting: int = 100, running: int = 2
+) -> MicroBatcher[int, int]:
+    return MicroBatcher(runs, max_items=max_items, max_wait_s=wait, max_waiting=waiting, max_running=running)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_a_full_batch_starts_without_waiting_for_time() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        b = batcher(runs)
+        tasks = [asyncio.ensure_future(b.submit([i])) for i in range(4)]
+        await settle()
+        assert runs.batches == [[0, 1, 2]]
+        runs.gate.set()
+        assert await asyncio.gather(*tasks[:3]) == [[0], [10], [20]]
+        assert not tasks[3].done()
+        assert b.waiting == 1
+        tasks[3].cancel()
+        await settle()
+        assert b.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_time_starts_a_batch_that_is_not_full() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        runs.gate.set()
+        assert await asyncio.wait_for(batcher(runs, wait=0.001).submit([7]), 5) == [70]
+
+    asyncio.run(scenario())
+
+
+def test_a_list_comes_back_in_order_over_several_batches() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        runs.gate.set()
+        assert await batcher(runs, wait=0.001).submit(range(8)) == [10 * i for i in range(8)]
+        assert runs.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+    asyncio.run(scenario())
+
+
+def test_no_more_batches_run_than_allowed_and_waiting_ones_grow() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        b = batcher(runs, max_items=2, wait=0.0, running=1)
+        first = asyncio.ensure_future(b.submit([1]))
+        await asyncio.sleep(0.01)
+        assert runs.batches == [[1]]
+        rest = [asyncio.ensure_future(b.submit([i])) for i in (2, 3, 4)]
+        await asyncio.sleep(0.01)
+        assert runs.batches == [[1]], "the second batch must wait for the first"
+        runs.gate.set()
+        assert await asyncio.gather(first, *rest) == [[10], [20], [30], [40]]
+        assert runs.batches == [[1], [2, 3], [4]]
+
+    asyncio.run(scenario())
+
+
+def test_too_many_are_refused_whole() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        b = batcher(runs, max_items=10, waiting=4)
+        held = asyncio.ensure_future(b.submit([1, 2, 3]))
+        await settle()
+        with pytest.raises(Overloaded):
+            await b.submit([4, 5])
+        assert b.waiting == 3
+        held.cancel()
+        await settle()
+        assert b.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_failed_batch_fails_its_own_requests_only() -> None:
+    async def fail_on_one(items: list[int]) -> Sequence[int]:
+        if 1 in items:
+            raise RuntimeError("no")
+        return items
+
+    async def scenario() -> None:
+        b: MicroBatcher[int, int] = MicroBatcher(fail_on_one, max_items=1, max_wait_s=0, max_waiting=9, max_running=1)
+        results = await asyncio.gather(b.submit([1]), b.submit([2]), return_exceptions=True)
+        assert isinstance(results[0], RuntimeError)
+        assert results[1] == [2]
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_who_has_gone_is_not_worked_for() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        runs.gate.set()
+        b = batcher(runs, max_items=2)
+        gone = asyncio.ensure_future(b.submit([1]))
+        await settle()
+        gone.cancel()
+        await settle()
+        await b.submit([2, 3])
+        assert runs.batches == [[2, 3]]
+
+    asyncio.run(scenario())

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from greenflow_ray.datasets.features import TableFeatures
+from greenflow_ray.datasets.schema import RequestBatch
+from greenflow_ray.models.base import CorpusScorer
+from greenflow_ray.ragged import Ragged
+from greenflow_ray.serving.sources import by_popularity
+from greenflow_ray.serving.stage_core import BadScores, StageCore
+from greenflow_ray.serving.wire import StageBatch
+from tests.serving.fakes import WholeCorpus, WorldScorer
+from tests.worlds import make_world
+
+WORLD = make_world()
+CATALOG = WORLD.dataset.catalog
+USERS = np.array([5, 11, 10**12])
+N = len(CATALOG)
+
+
+def core(scorer: WorldScorer) -> StageCore:
+    return StageCore(scorer, CATALOG, TableFeatures(WORLD.dataset.users))
+
+
+def first(scale: int, keep: int = 100) -> StageBatch:
+    return StageBatch(USERS, None, scale, np.full(len(USERS), keep))
+
+
+def test_recall_leaves_out_what_the_user_has_had() -> None:
+    assert len(WORLD.dataset.users.history.row(5)) == 5
+    rows = core(WholeCorpus("dssm"))(first(N))
+    for i, user in enumerate((5, 11)):
+        seen = set(WORLD.dataset.users.history.row(user).tolist())
+        assert set(rows.items.row(i).tolist()) == set(range(N)) - seen
+    assert len(rows.items.row(2)) == N, "nobody knows this user, so nothing is left out"
+
+
+def test_a_scorer_without_the_corpus_shortcut_gives_the_same() -> None:
+    plain = WorldScorer("dssm")
+    assert not isinstance(plain, CorpusScorer)
+    a, b = core(plain)(first(N, 9)), core(WholeCorpus("dssm"))(first(N, 9))
+    np.testing.assert_array_equal(a.items.values, b.items.values)
+    np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_a_smaller_scale_scores_the_most_popular_items() -> None:
+    rows = core(WholeCorpus("dssm"))(first(20))
+    popular = by_popularity(CATALOG)[:20].tolist()
+    for i, user in enumerate((5, 11)):
+        seen = set(WORLD.dataset.users.history.row(user).tolist())
+        table = WORLD.pool["dssm"].table[user]
+        expected = sorted((item for item in popular if item not in seen), key=lambda item: -table[item])
+        assert rows.items.row(i).tolist() == expected
+        np.testing.assert_array_equal(rows.scores[rows.items.offsets[i] : rows.items.offsets[i + 1]], table[expected])
+
+
+def test_the_model_keeps_its_own_scores() -> None:
+    scorer = WholeCorpus("dssm")
+    before = scorer.table.copy()
+    core(scorer)(first(N))
+    np.testing.assert_array_equal(scorer.table, before)
+
+
+class Wrong(WorldScorer):
+    def __init__(self, value: float, extra: int) -> None:
+        super().__init__("ydnn")
+        self.value, self.extra = value, extra
+
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+        return np.full(len(candidates.values) + self.extra, self.value, dtype=np.float32)
+
+
+@pytest.mark.parametrize(("value", "extra"), [(np.nan, 0), (np.inf, 0), (1.0, 1)])
+def test_scores_that_are_not_one_finite_number_an_item_are_refused(value: float, extra: int) -> None:
+    batch = StageBatch(USERS, Ragged.from_rows([[1], [2, 3], []]), 0, np.array([1, 1, 1]))
+    with pytest.raises(BadScores):
+        core(Wrong(value, extra))(batch)
+
+
+def test_popularity_breaks_ties_by_index() -> None:
+    order = by_popularity(CATALOG)
+    popularity = CATALOG.popularity[order]
+    assert sorted(order.tolist()) == list(range(N))
+    assert (np.diff(popularity) <= 0).all()
