@@ -173,10 +173,11 @@ class PriceController:
 
     def _learn(self, requests: float, spend: float, elapsed: float) -> None:
         """Mirror descent on the correction, from the cost per request that the last directive meant and what it got."""
-        held = self._allowance is not None and spend >= 0.98 * self._allowance
-        if self._intended <= 0 or requests < 1 or held:
+        if self._intended <= 0 or requests < 1:
             return
         error = min(max(spend / (requests * self._intended) - 1.0, -0.5), 0.5)
+        if error < 0 and self._allowance is not None and spend >= 0.98 * self._allowance:
+            return  # the allowance held spend down, not the price
         haste = 4.0 if self._age > self.settings.stale_after_s else 1.0
         weight = min(self.settings.gain * haste * elapsed, 0.25) * requests / (requests + 20.0)
         self._log_correction = self._trusted(self._log_correction + weight * error / self._elasticity)

@@ -13,9 +13,8 @@ class RateEstimator:
 
     Counts and the seconds they took fade with ``memory_s``; their quotient is the rate. A count that a Poisson variable
     of the expected mean would not show within ``surprise`` standard deviations (variance-stabilised, Anscombe 1948)
-    means that traffic
-    has changed: the past is dropped and the rate is that of the newest count alone. A slower change shows
-    over the last ``recent_s`` seconds, which are tested in the same way.
+    means that traffic has changed: the past is dropped and the rate is that of the newest count alone. Where a tick
+    holds few requests, the last ticks together, up to ``recent_s`` seconds, are tested in the same way.
     """
 
     memory_s: float = 20.0
@@ -35,26 +34,33 @@ class RateEstimator:
         self._recent.append((count, seconds))
         while len(self._recent) > 1 and sum(s for _, s in self._recent[1:]) >= self.recent_s:
             self._recent.pop(0)
-        recent_count = sum(c for c, _ in self._recent)
-        recent_seconds = sum(s for _, s in self._recent)
-        if self._surprising(count, seconds):
-            self.count, self.seconds = count, seconds
-            self._recent = [(count, seconds)]
-        elif self._surprising(recent_count, recent_seconds):
-            self.count, self.seconds = recent_count, recent_seconds
+        most, start = 0.0, 0
+        late_count = late_seconds = 0.0
+        for k in range(
+            len(self._recent) - 1, -1, -1
+        ):  # the last tick, the last two, …: whichever is the least like before
+            late_count += self._recent[k][0]
+            late_seconds += self._recent[k][1]
+            surprise = self._surprise(late_count, late_seconds)
+            if surprise > most:
+                most, start = surprise, k
+        if most > self.surprise:
+            self._recent = self._recent[start:]
+            self.count = sum(c for c, _ in self._recent)
+            self.seconds = sum(s for _, s in self._recent)
         else:
             fade = math.exp(-seconds / self.memory_s)
             self.count = self.count * fade + count
             self.seconds = self.seconds * fade + seconds
         return self.rate
 
-    def _surprising(self, count: float, seconds: float) -> bool:
+    def _surprise(self, count: float, seconds: float) -> float:
+        """Distance of a count from the estimate, in standard deviations of their difference."""
         if self.seconds <= 0:
-            return True
-        # Both the new count and the estimate scatter: the difference of their roots has this standard deviation.
+            return math.inf
         expected = self.rate * seconds
         scatter = 0.5 * math.sqrt(1.0 + seconds / self.seconds)
-        return abs(math.sqrt(count + 0.375) - math.sqrt(expected + 0.375)) > self.surprise * scatter
+        return abs(math.sqrt(count + 0.375) - math.sqrt(expected + 0.375)) / scatter
 
     def state(self) -> dict[str, Any]:
         """What ``restore`` needs, JSON-able."""
