@@ -176,7 +176,7 @@ def _tastes(
     liked = centres[rng.integers(_CATEGORIES, size=(n, 2))].sum(1)
     liked += 1.2 * rng.normal(size=(_GROUPS, _DIM))[group]
     content, hidden, older = _unit(liked), _unit(rng.normal(size=(n, _HIDDEN))), _unit(rng.normal(size=(n, _HIDDEN)))
-    older = _unit(hidden + 0.8 * older)
+    older = _unit(hidden + older)
     spread = rng.uniform(1.0, 2.2, n)[:, None]
     factors = np.column_stack([content * weights[:, :1], weights[:, 1:2], hidden * weights[:, 2:]]) * spread
     return factors.astype(np.float32), (older * weights[:, 2:] * spread).astype(np.float32)
@@ -227,7 +227,7 @@ def _events(
         chance = rng.random(now.shape, dtype=np.float32) < truth.probabilities(rows)
         for i, row in enumerate(rows):
             length = int(lengths[row])
-            old = order_then[i, : length // 3]
+            old = order_then[i, : length // 2]
             new = order_now[i, :length]
             new = new[~np.isin(new, old)][: length - len(old)]
             past = np.concatenate([rng.permutation(old), rng.permutation(new)])

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from greenflow_ray.models import flops
 from greenflow_ray.models.attention import Attention, pool
 from greenflow_ray.models.inputs import Feature, NetworkArgs, Sizes, UserInputs
-from greenflow_ray.models.network import Network, Tensors, mlp
+from greenflow_ray.models.network import Network, Tensors, mlp, pick
 
 if TYPE_CHECKING:
     from greenflow_ray.datasets.schema import Catalog
@@ -65,11 +65,10 @@ class Dien(Network):
 
     def interests(self, history: Tensor) -> Tensor:
         """Interest states ``[B, L, interest]`` of history vectors ``[B, L, width]``."""
-        inputs = self.extract_input(history)
         state = torch.zeros(len(history), self.args.interest)
         states = []
-        for t in range(inputs.shape[1]):
-            keep, new = _gates(inputs[:, t], self.extract_state(state))
+        for inputs in self.extract_input(history).unbind(1):
+            keep, new = _gates(inputs, self.extract_state(state))
             state = torch.lerp(new, state, torch.sigmoid(keep))
             states.append(state)
         return torch.stack(states, 1)
@@ -77,9 +76,11 @@ class Dien(Network):
     def users(self, inputs: UserInputs, tables: Tensors) -> Tensors:
         """As DIN's, and the AUGRU's inputs ``[B, L, 3·interest]``."""
         history = F.embedding(inputs.history, tables[0]) * inputs.mask.unsqueeze(-1)
-        evolve = self.evolve_input(self.interests(history))
+        return self._users(inputs, history, self.interests(history))
+
+    def _users(self, inputs: UserInputs, history: Tensor, states: Tensor) -> Tensors:
         first = self.user_first(self.user_vector(inputs, history))
-        return history, inputs.mask, *self.attention.prepare(history), evolve, first
+        return history, inputs.mask, *self.attention.prepare(history), self.evolve_input(states), first
 
     def match(self, users: Tensors, items: Tensors) -> Tensor:
         """Attend, evolve, pool, and let the final network judge."""
@@ -88,26 +89,27 @@ class Dien(Network):
         logits = self.attention.logits(matrix, offset, vectors)
         open_gate = torch.sigmoid(logits) * mask.unsqueeze(1)
         state = vectors.new_zeros(*vectors.shape[:2], self.args.interest)
-        for t in range(evolve.shape[1]):
-            keep, new = _gates(evolve[:, t].unsqueeze(1), self.evolve_state(state))
-            state = torch.lerp(state, new, torch.sigmoid(keep) * open_gate[:, :, t : t + 1])
+        for inputs, relevance in zip(evolve.unsqueeze(2).unbind(1), open_gate.unsqueeze(3).unbind(2), strict=True):
+            keep, new = _gates(inputs, self.evolve_state(state))
+            state = torch.lerp(state, new, torch.sigmoid(keep) * relevance)
         pooled = pool(logits, history, mask)
         joined = self.pooled_first(torch.cat([pooled, pooled * vectors, state], -1))
         out: Tensor = self.head(F.relu(joined + item_first + first.unsqueeze(1))).squeeze(-1)
         return out
 
-    def extra_loss(self, inputs: UserInputs, negatives: Tensor) -> Tensor | None:
-        """Each interest state should tell the next history item from a random one (the paper's equation 7)."""
+    def training_step(self, inputs: UserInputs, candidates: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scores, and the auxiliary loss: an interest state should tell the next history item from a random one."""
+        tables = self.tables()
+        history = F.embedding(inputs.history, tables[0]) * inputs.mask.unsqueeze(-1)
+        states = self.interests(history)
+        scores = self.match(self._users(inputs, history, states), pick(tables, candidates))
         if self.args.auxiliary == 0:
-            return None
-        vectors = self.item_vectors()
-        history = F.embedding(inputs.history, vectors) * inputs.mask.unsqueeze(-1)
-        guess = self.next_item(self.interests(history)[:, :-1])
+            return scores, None
+        guess, held = self.next_item(states[:, :-1]), inputs.mask[:, 1:]
         real = (guess * history[:, 1:]).sum(-1)
-        fake = (guess * F.embedding(negatives[:, 1:], vectors)).sum(-1)
-        held = inputs.mask[:, 1:]
-        loss = (F.softplus(-real) + F.softplus(fake)) * held
-        return self.args.auxiliary * loss.sum() / held.sum().clamp(min=1)
+        fake = (guess * F.embedding(noise[:, 1:], tables[0])).sum(-1)
+        loss = ((F.softplus(-real) + F.softplus(fake)) * held).sum() / held.sum().clamp(min=1)
+        return scores, self.args.auxiliary * loss
 
 
 def _gates(inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,12 +81,20 @@ class Network(nn.Module, ABC):
 
     def forward(self, inputs: UserInputs, candidates: Tensor) -> Tensor:
         """Scores of ``candidates``, int64 ``[B, n]``, as in training."""
-        tables = self.tables()
-        return self.match(self.users(inputs, tables), tuple(F.embedding(candidates, t) for t in tables))
+        return self.training_step(inputs, candidates, candidates)[0]
 
-    def extra_loss(self, inputs: UserInputs, negatives: Tensor) -> Tensor | None:  # noqa: ARG002
-        """An auxiliary loss, where the architecture has one; ``negatives`` are item indices ``[B, L]``."""
-        return None
+    def training_step(
+        self,
+        inputs: UserInputs,
+        candidates: Tensor,
+        noise: Tensor,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores of ``candidates``, int64 ``[B, n]``, and an auxiliary loss where the architecture has one.
+
+        ``noise`` are uniformly drawn items, int64 ``[B, L]``, for the auxiliary loss.
+        """
+        tables = self.tables()
+        return self.match(self.users(inputs, tables), pick(tables, candidates)), None
 
     def warm_start(self, factors: Tensor) -> None:
         """Begin with item ``factors``, ``[n_items, width]``: tokens at their items' mean, identities at the rest."""
@@ -129,6 +137,11 @@ class Network(nn.Module, ABC):
         return torch.cat(parts, 1) if parts else torch.zeros(len(inputs.history), 1)
 
 
+def pick(tables: Tensors, items: Tensor) -> Tensors:
+    """Rows ``items``, int64 ``[B, n]``, of every table ``[n_items, width]``: ``[B, n, width]`` each."""
+    return tuple(F.embedding(items, table) for table in tables)
+
+
 def mlp(*widths: int) -> nn.Sequential:
     """Fully connected layers with ReLU between them (none at the end)."""
     steps: list[nn.Module] = []
@@ -163,7 +176,7 @@ class TorchScorer:
                 who = torch.from_numpy(rows)
                 mine = users if len(rows) == len(requests) else tuple(u[who] for u in users)
                 chosen = items[torch.from_numpy(block)]
-                scores = self.network.match(mine, tuple(F.embedding(chosen, t) for t in self.tables))
+                scores = self.network.match(mine, pick(self.tables, chosen))
                 out[block] = scores.numpy()
         return out
 

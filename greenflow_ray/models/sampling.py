@@ -34,7 +34,7 @@ class Batch:
 
     Attributes:
         inputs: the users.
-        candidates: clicks, then non-clicks, int64 ``[B, T·(1 + negatives)]``.
+        candidates: ``T`` clicks, then non-clicks, int64 ``[B, T·(1 + negatives)]``.
         labels: 1 for clicks, float32, same shape.
         weights: 0 where the place is not used, float32, same shape.
         shift: to be added to the scores before the loss, float32, same shape.
@@ -77,10 +77,9 @@ class Sampler:
         return -(-min(len(self._with_events), self._settings.max_users) // self._settings.batch_users)
 
     def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Batch:
-        width, count = self._sizes.history, self._settings.targets_per_user
+        width, limit = self._sizes.history, self._settings.targets_per_user
         history = np.full((len(users), width), -1, dtype=np.int32)
-        positives = np.zeros((len(users), count), dtype=np.int64)
-        used = np.zeros((len(users), count), dtype=np.float32)
+        drawn = []
         for i, user in enumerate(users.tolist()):
             past, targets = self._history.row(user), self._targets.row(user)
             if rng.random() < 0.5 or not len(targets):
@@ -88,9 +87,10 @@ class Sampler:
                 targets, past = np.concatenate([targets, past[hidden]]), past[~hidden]
             past = past[-width:]
             history[i, : len(past)] = past
-            chosen = rng.permutation(targets)[:count]
-            positives[i, : len(chosen)] = chosen
-            used[i, : len(chosen)] = 1
+            drawn.append(rng.permutation(targets)[:limit])
+        count = max(1, *(len(chosen) for chosen in drawn))
+        positives = Ragged.from_rows(drawn, np.int64).padded(count, 0)
+        used = (np.arange(count) < np.array([[len(chosen)] for chosen in drawn])).astype(np.float32)
         wanted = (len(users), count * self._settings.negatives)
         negatives = np.searchsorted(self._cumulative, rng.random(wanted)).clip(max=self._sizes.items - 1)
         real = ~self._is_clicked(users, negatives) & np.repeat(used > 0, self._settings.negatives, axis=1)

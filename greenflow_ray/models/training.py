@@ -155,10 +155,11 @@ def fit(
     for _ in range(epochs):
         for batch in sampler.epoch(rng):
             optimiser.zero_grad(set_to_none=True)
-            logits = network(batch.inputs, batch.candidates) + batch.shift
-            loss = F.binary_cross_entropy_with_logits(logits, batch.labels, batch.weights, reduction="sum")
+            scores, extra = network.training_step(batch.inputs, batch.candidates, batch.noise)
+            loss = F.binary_cross_entropy_with_logits(
+                scores + batch.shift, batch.labels, batch.weights, reduction="sum"
+            )
             loss = loss / batch.weights.sum().clamp(min=1)
-            extra = network.extra_loss(batch.inputs, batch.noise)
             (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()

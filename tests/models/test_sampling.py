@@ -22,13 +22,15 @@ def test_labels_are_true_and_histories_hide_their_targets() -> None:
     checked = 0
     for batch in batches:
         used = batch.weights[0] > 0
-        clicked = set(batch.candidates[0, :5][used[:5]].tolist())
-        others = set(batch.candidates[0, 5:][used[5:]].tolist())
+        count = batch.candidates.shape[1] // 4
+        clicked = set(batch.candidates[0, :count][used[:count]].tolist())
+        others = set(batch.candidates[0, count:][used[count:]].tolist())
         past = set(batch.inputs.history[0][batch.inputs.mask[0] > 0].tolist())
         assert not clicked & past
         assert any(clicked | past <= events and not others & events for events in everything)
         checked += len(clicked) + len(others)
-        assert batch.labels[0].tolist() == [1.0] * 5 + [0.0] * 15
+        assert 1 <= count <= 5
+        assert batch.labels[0].tolist() == [1.0] * count + [0.0] * 3 * count
     assert checked > 500
 
 
