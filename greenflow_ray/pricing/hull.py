@@ -42,44 +42,126 @@ def _finite(bits: Any) -> bool:
     return bool(top != _EXPONENT)
 
 
-@kernel
-def hull_row(rewards: Any, order: Any, costs: Any, reward: Any, cost: Any, slope: Any, place: Any) -> int:
-    """Hull of one request; returns its number of edges ``e``.
+# Indices are unsigned throughout: numba then leaves out the test for negative ones, a quarter of the time.
 
-    ``order`` ``[J]`` lists columns by cost and ``costs`` ``[J]`` their costs, ascending. Vertices 0..e come out in
-    ``reward``, ``cost`` and ``place`` (position in ``order``), and ``slope[k]`` is that of the edge into vertex ``k``.
-    A monotone
-    chain: a point below the best reward so far is dominated and costs one comparison.
+
+@kernel
+def _scan(rewards: Any, order: Any, costs: Any, reward: Any, cost: Any, slope: Any, place: Any) -> Any:
+    """Monotone chain over points that come by ascending cost; returns edges and the points that were pushed in vain.
+
+    A point below the best reward so far is dominated and costs one comparison.
     """
-    top = 0
-    best = np.float64(rewards[order[0]])
+    one = np.uint64(1)
+    top = np.uint64(0)
+    pushed = 0
+    best = rewards[order[0]]
+    at = np.float64(best)
     spent = costs[0]
     steepness = np.inf
-    reward[0] = best
+    reward[0] = at
     cost[0] = spent
     slope[0] = steepness
     place[0] = 0
-    for j in range(1, order.shape[0]):
-        r = np.float64(rewards[order[j]])
-        if r > best:
+    for j in range(one, np.uint64(order.shape[0])):
+        r32 = rewards[order[j]]
+        if r32 > best:
+            r = np.float64(r32)
             c = costs[j]
-            s = (r - best) / (c - spent)  # equal costs: infinite, so the worse of the two is popped
+            s = (r - at) / (c - spent)  # equal costs: infinite, so the worse of the two is popped
             while s >= steepness:
-                top -= 1
-                if top < 0:
+                if top == 0:
                     s = np.inf
+                    top = np.uint64(0xFFFFFFFFFFFFFFFF)  # one more is 0
                     break
+                top -= one
                 steepness = slope[top]
                 s = (r - reward[top]) / (c - cost[top])
-            top += 1
+            top += one
+            pushed += 1
             reward[top] = r
             cost[top] = c
             slope[top] = s
             place[top] = j
-            best = r
+            best = r32
+            at = r
             spent = c
             steepness = s
-    return top
+    return np.int64(top), pushed - np.int64(top)
+
+
+@kernel
+def _sift(rewards: Any, order: Any, costs: Any, reward: Any, cost: Any, slope: Any, place: Any) -> Any:
+    """The same hull where many points rise above the best so far and are popped again: rewards with noise.
+
+    Branches that no processor foresees would take most of the time, so points are thinned without branches first: those
+    that are no record, then twice those on or below the segment between their neighbours (none of which is a vertex).
+    What is left, few points that are nearly all vertices, goes through a monotone chain.
+    """
+    one = np.uint64(1)
+    count = np.uint64(0)
+    best = np.float32(-np.inf)
+    for j in range(np.uint64(order.shape[0])):
+        r32 = rewards[order[j]]
+        place[count] = j
+        count += np.uint64(r32 > best)
+        best = max(best, r32)
+    records = np.int64(count)
+    for k in range(count):
+        reward[k] = rewards[order[place[k]]]
+        cost[k] = costs[place[k]]
+    slope[0] = np.inf
+    for _ in range(2):
+        for k in range(one, count):
+            slope[k] = (reward[k] - reward[k - one]) / (cost[k] - cost[k - one])
+        slope[count] = 0.0
+        kept = np.uint64(0)
+        for k in range(count):
+            vertex = slope[k] > slope[k + one]
+            reward[kept] = reward[k]
+            cost[kept] = cost[k]
+            place[kept] = place[k]
+            kept += np.uint64(vertex)
+        if kept == count:
+            return np.int64(count) - 1, records - np.int64(count)
+        count = kept
+    top = np.uint64(0)
+    at = reward[0]
+    spent = cost[0]
+    steepness = np.inf
+    for k in range(one, count):
+        r = reward[k]
+        c = cost[k]
+        s = (r - at) / (c - spent)
+        while s >= steepness:
+            if top == 0:
+                s = np.inf
+                top = np.uint64(0xFFFFFFFFFFFFFFFF)
+                break
+            top -= one
+            steepness = slope[top]
+            s = (r - reward[top]) / (c - cost[top])
+        top += one
+        reward[top] = r
+        cost[top] = c
+        slope[top] = s
+        place[top] = place[k]
+        at = r
+        spent = c
+        steepness = s
+    return np.int64(top), records - 1 - np.int64(top)
+
+
+@kernel
+def hull_row(rewards: Any, order: Any, costs: Any, wasted: int, reward: Any, cost: Any, slope: Any, place: Any) -> Any:
+    """Hull of one request: its number of edges ``e``, and how many points a monotone chain pushes in vain.
+
+    ``order`` uint32 ``[J]`` lists columns by cost and ``costs`` ``[J]`` their costs, ascending. ``wasted`` is what the
+    row before returned: it tells which of two algorithms will be faster. Vertices 0..e come out in ``reward``, ``cost``
+    and ``place`` (position in ``order``), all ``[J + 2]``, and ``slope[k]`` is that of the edge into vertex ``k``.
+    """
+    if wasted > 8 and 8 * wasted > order.shape[0]:
+        return _sift(rewards, order, costs, reward, cost, slope, place)
+    return _scan(rewards, order, costs, reward, cost, slope, place)
 
 
 @kernel
@@ -108,10 +190,11 @@ def histogram(
     chains, Σ edges and rows that are not finite (left out; ``totals[5]`` is the first).
     """
     n, width = rewards.shape
-    reward = np.empty(width)
-    cost = np.empty(width)
-    slope = np.empty(width)
-    place = np.empty(width, np.int32)
+    reward = np.empty(width + 2)
+    cost = np.empty(width + 2)
+    slope = np.empty(width + 2)
+    place = np.empty(width + 2, np.uint32)
+    wasted = 0
     ascending = costs[0].copy() if n or not per_row else np.empty(width)
     order = order.copy()
     requests = base_cost = base_reward = edges = 0.0
@@ -123,22 +206,22 @@ def histogram(
             continue
         if per_row:
             sort_row(costs[i], order, ascending)
-        top = hull_row(rewards[i], order, ascending, reward, cost, slope, place)
+        top, wasted = hull_row(rewards[i], order, ascending, wasted, reward, cost, slope, place)
         requests += 1
         base_cost += cost[0]
         base_reward += reward[0]
         edges += top
         if bucket < 0:
             for k in range(1, top + 1):
-                key = slope_bits(slope[k]) >> 16
+                key = np.uint32(slope_bits(slope[k]) >> 16)
                 table[key, 0] += cost[k] - cost[k - 1]
                 table[key, 1] += reward[k] - reward[k - 1]
         else:
             for k in range(1, top + 1):
-                key = slope_bits(slope[k])
-                if key >> 16 == bucket:
-                    table[key & 0xFFFF, 0] += cost[k] - cost[k - 1]
-                    table[key & 0xFFFF, 1] += reward[k] - reward[k - 1]
+                full = slope_bits(slope[k])
+                if full >> 16 == bucket:
+                    table[full & 0xFFFF, 0] += cost[k] - cost[k - 1]
+                    table[full & 0xFFFF, 1] += reward[k] - reward[k - 1]
     totals[0] += requests
     totals[1] += base_cost
     totals[2] += base_reward
@@ -171,10 +254,11 @@ def survey(
     may be more than the lists hold.
     """
     n, width = rewards.shape
-    reward = np.empty(width)
-    cost = np.empty(width)
-    slope = np.empty(width)
-    place = np.empty(width, np.int32)
+    reward = np.empty(width + 2)
+    cost = np.empty(width + 2)
+    slope = np.empty(width + 2)
+    place = np.empty(width + 2, np.uint32)
+    wasted = 0
     ascending = costs[0].copy() if n or not per_row else np.empty(width)
     order = order.copy()
     found = 0
@@ -188,7 +272,7 @@ def survey(
             continue
         if per_row:
             sort_row(costs[i], order, ascending)
-        top = hull_row(rewards[i], order, ascending, reward, cost, slope, place)
+        top, wasted = hull_row(rewards[i], order, ascending, wasted, reward, cost, slope, place)
         requests += 1
         base_cost += cost[0]
         base_reward += reward[0]

@@ -49,21 +49,21 @@ def guess(problem: Problem, budget_per_request: float) -> tuple[int, int] | None
     sample = Frontier.from_tally(tally(Problem(problem.rewards[rows], costs, problem.order, problem.per_row)))
     if not sample.requests > 0:
         return None
-    margin = 1.5 * (sample.top - sample.floor) / len(rows) ** 0.5
+    margin = (sample.top - sample.floor) / len(rows) ** 0.5
     high = sample.crossing(max(budget_per_request - margin, 0.0))
     low = sample.crossing(budget_per_request + margin)
     return None if high is None else (0 if low is None else low, high)
 
 
 def survey(problem: Problem, low: int, high: int, workers: int | None) -> Survey:
-    """One pass with the window of buckets ``low``..``high``; a second one if it holds more than an edge a row."""
+    """One pass with the window of buckets ``low``..``high``; a second one if it holds more than eight edges a row."""
     n, width = problem.rewards.shape
     chains = np.empty(n, np.int32)
 
     def block(start: int, stop: int) -> tuple[Tally, F64, list[npt.NDArray[np.int32]], list[F64]]:
         part = problem.slice(start, stop)
         bits = part.rewards.view(np.int32)
-        room = max(stop - start, 1024)
+        room = max(8 * (stop - start), 1024)  # pages that are not touched cost nothing
         while True:
             table, totals = np.zeros((hull.BUCKETS, 2)), np.zeros(8)
             whole = [np.empty(room, np.int32) for _ in range(3)]

@@ -53,12 +53,12 @@ class Problem:
     """Checked rewards and costs: float32 ``[n, J]``, and float64 ``[1, J]`` ascending (shared) or ``[n, J]`` (per
     request).
 
-    ``order`` int32 ``[J]`` lists the columns by shared cost, ties by column.
+    ``order`` uint32 ``[J]`` lists the columns by shared cost, ties by column.
     """
 
     rewards: F32
     costs: F64
-    order: npt.NDArray[np.int32]
+    order: npt.NDArray[np.uint32]
     per_row: bool
 
     @classmethod
@@ -67,8 +67,8 @@ class Problem:
         checked = inputs.rewards_array(rewards)
         prices = inputs.costs_array(costs, checked.shape)
         if prices.ndim == 2:
-            return cls(checked, prices, np.arange(checked.shape[1], dtype=np.int32), True)
-        order = np.argsort(prices, kind="stable").astype(np.int32)
+            return cls(checked, prices, np.arange(checked.shape[1], dtype=np.uint32), True)
+        order = np.argsort(prices, kind="stable").astype(np.uint32)
         return cls(checked, prices[order][None], order, False)
 
     def slice(self, start: int, stop: int) -> Problem:
