@@ -28,6 +28,8 @@ from greenflow_ray.serving.wire import Settlement
 
 LEDGER_TIMEOUT_S = 2.0
 PING_TIMEOUT_S = 2.0
+BY_VALUE = 2 << 20
+"""Messages below this many bytes go by gRPC, which halves a hop; larger ones (gRPC refuses 4 MB) by shared memory."""
 
 
 @serve.ingress()
@@ -52,8 +54,8 @@ class Gateway:
             settings,
             by_popularity(catalog),
             catalog.popularity,
-            _call(allocator.allocate),
-            {model: _call(handle.score) for model, handle in stages.items()},
+            _call(_carried(allocator, config, space).allocate),
+            {model: _call(_carried(handle, config, space).score) for model, handle in stages.items()},
         )
         self._account = Account(self._replica, space)
         self._feedback = FeedbackLog(config.paths.feedback, config.sampling)
@@ -121,6 +123,12 @@ class Gateway:
         ready = all(parts.values())
         parts["ledger"] = await _pong(lambda: self._exchange.handle.pid.remote())
         return ready, parts
+
+
+def _carried(handle: Any, config: CascadeConfig, space: ChainSpace) -> Any:
+    """The handle with the transport that fits its largest message: items and scores, or every chain's reward."""
+    width = max(8 * int(space.items[:, 1:].max()), 4 * len(space))
+    return handle.options(_by_reference=config.serving.batch_requests * (width + 256) > BY_VALUE)
 
 
 def _call(method: Any) -> Callable[[Any], Awaitable[Any]]:

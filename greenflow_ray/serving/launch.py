@@ -31,8 +31,13 @@ MEMORY = 2 << 30
 OBJECT_STORE = 256 << 20
 """Bytes of Ray's shared memory; batches are small, and repricing reads samples block by block."""
 
-# Usage statistics are sent over the network: off. Serve's per-request log would cost more than a small model.
+# Usage statistics are sent over the network: off. Serve's request log would cost more than a small model. Gateway and
+# stages keep their event loops free themselves, so Serve need not give user code and router threads of their own.
+# HAProxy (RAY_SERVE_ENABLE_HA_PROXY) is several times faster, but opens ports on all interfaces: a cluster's choice.
 ENVIRONMENT = {
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1000",

@@ -37,6 +37,10 @@ Score = Callable[[StageBatch], Awaitable[StageReply]]
 _R = TypeVar("_R")
 
 
+REST_S = 1.0
+"""An instance that let a deadline pass is left alone for so long: waiting for it again would slow every batch down."""
+
+
 class Busy(Exception):
     """A replica's queue is full: asking again at once would only add to it."""
 
@@ -101,6 +105,7 @@ class CascadePath:
         self._allocate = allocate
         self._scorers = [[scorers[model.name] for model in stage.pool] for stage in space.stages]
         self._clock = clock
+        self._resting: dict[str, float] = {}  # model: asked again from then on
         self._flops = np.array(
             [
                 [
@@ -197,16 +202,21 @@ class CascadePath:
         message = StageBatch(
             batch.user_ids[rows], None if mine is None else mine.items, int(space.items[chain, stage]), keep[rows]
         )
-        score = self._scorers[stage][int(space.models[chain, stage])]
+        model = int(space.models[chain, stage])
+        score, name = self._scorers[stage][model], space.stages[stage].pool[model].name
         now = self._clock()
         if now >= deadline:
             return self._fall_back(answers, rows, mine, keep[rows], Reason.DEADLINE)
+        if now < self._resting.get(name, now):
+            return self._fall_back(answers, rows, mine, keep[rows], Reason.STAGE + stage)
         # Half of what is left, so that the stages behind still have their share.
         until = now + (deadline - now) / 2
         try:
             reply = await self._ask(lambda: score(message), until)
         except Exception as error:
-            log.warning("no answer from %s (%s); it is skipped", space.stages[stage].name, type(error).__name__)
+            log.warning("no answer from %s (%s); it is skipped", name, type(error).__name__)
+            if isinstance(error, TimeoutError):  # not for errors: one request's bad data must not stop the others'
+                self._resting[name] = self._clock() + REST_S
             return self._fall_back(answers, rows, mine, keep[rows], Reason.STAGE + stage)
         answers.flops[rows] += self._flops[answers.chains[rows], stage]
         compute = space.stages[stage].name + ":compute"

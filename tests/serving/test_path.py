@@ -207,6 +207,29 @@ def test_a_stage_that_hangs_leaves_time_for_those_behind_it() -> None:
     assert all(answers.flops > 0)
 
 
+def test_a_stage_that_let_a_deadline_pass_is_not_waited_for_again_at_once() -> None:
+    asked = []
+
+    async def hang_and_count(_: StageBatch) -> StageReply:
+        asked.append(1)
+        return await hang(_)
+
+    stages = {name: stage(scorer) for name, scorer in scorers(OF).items()} | {"m0": hang_and_count}
+    settings = PathSettings(0.1, 5.0, OF.cheapest)
+    batch = AllocationBatch(USERS, np.zeros(4, np.uint64), ("r",) * 4)
+    now = [0.0]
+
+    async def go() -> None:
+        path = CascadePath(OF, settings, POPULAR, CATALOG.popularity, allocation(MIXED), stages, clock=lambda: now[0])
+        for wait, calls in ((0.0, 1), (0.5, 1), (0.6, 2)):
+            now[0] += wait
+            answers = await path(batch, np.full(4, 5), now[0] + 0.1)
+            assert answers.reasons.tolist() == [Reason.STAGE + 1] * 4
+            assert len(asked) == calls
+
+    asyncio.run(go())
+
+
 def test_past_the_deadline_nothing_more_is_asked_for() -> None:
     answers = run(OF, USERS, MIXED, deadline_s=-1.0)
     assert answers.reasons.tolist() == [Reason.ALLOCATOR_TIMEOUT] * 4
