@@ -101,9 +101,9 @@ def solve_many(rewards: Any, costs: Any, budgets: Any, *, workers: int | None = 
 
     All requests share the effective costs Σ_k λ_k c_kj, so one evaluation of the dual (equation 9, λ a vector) is one
     argmax pass. A cutting-plane model on a sample finds the neighbourhood; Newton steps on all rows, with a Hessian
-    from finite differences, make spend meet budgets a hair tightened; what still exceeds one is moved to cheaper
-    chains at the least loss, and what is left over is spent greedily. (Coordinate
-    descent on slopes, ``baselines.coordinate_descent``, is the rival: K hull passes a sweep, and prices without chains.)
+    from finite differences, make spend meet budgets a hair tightened; what still exceeds one is moved to cheaper chains
+    at the least loss, and what is left over is spent greedily. The rival is coordinate descent on slopes
+    (``baselines.coordinate_descent``), which takes K hull passes a sweep and gives prices without chains.
     """
     matrix, pools, limits = _check(rewards, costs, budgets)
     n = len(matrix)

@@ -28,7 +28,7 @@ from greenflow_ray.pricing import baselines
 from greenflow_ray.pricing.controller import PriceController
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.several import solve_many
-from greenflow_ray.pricing.simulation import rivals, run, world
+from greenflow_ray.pricing.simulator import rivals, run, world
 from greenflow_ray.pricing.solve import solve
 from tests.benchmarks import price_stream
 from tests.benchmarks.price_data import SHAPES, pools, problem

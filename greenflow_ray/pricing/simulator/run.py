@@ -25,8 +25,8 @@ from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.pricing.controller import ControllerSettings, PriceController, PriceNow
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F64
-from greenflow_ray.pricing.simulation import world as worlds
-from greenflow_ray.pricing.simulation.world import MINUTE, World
+from greenflow_ray.pricing.simulator import world as worlds
+from greenflow_ray.pricing.simulator.world import MINUTE, World
 
 REPRICE_S = 300
 """Seconds between two frontiers, each of the last as many seconds' samples."""
@@ -181,7 +181,7 @@ def simulate(
 
     ``progress`` is told the share done, 0..1. The same seed gives the same figures.
     """
-    from greenflow_ray.pricing.simulation import picture
+    from greenflow_ray.pricing.simulator import picture
 
     out.mkdir(parents=True, exist_ok=True)
     world = worlds.build(seed, seconds=seconds)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from greenflow_ray.pricing.controller import PriceController
-from greenflow_ray.pricing.simulation import rivals, run, simulate, world
+from greenflow_ray.pricing.simulator import rivals, run, simulate, world
 
 SHORT = 2 * 3600
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from greenflow_ray.pricing.simulation.run import Day
-from greenflow_ray.pricing.simulation.world import MINUTE, World
+from greenflow_ray.pricing.simulator.run import Day
+from greenflow_ray.pricing.simulator.world import MINUTE, World
 
 
 def draw(path: Path, world: World, day: Day, report: dict[str, Any]) -> None:
