@@ -17,10 +17,9 @@ from greenflow_ray.pricing.hull import settle
 from greenflow_ray.pricing.refinement import ExactPrice, Refinement
 from greenflow_ray.pricing.survey import survey
 from greenflow_ray.pricing.tally import Problem
+from greenflow_ray.progress import Progress, silent
 
 T = TypeVar("T")
-Progress = Callable[[int, int], None]
-"""Told the pass (1 or 2) and the requests read so far in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,7 @@ def solve_stream(
     column: str = "reward",
     skip_bad: bool = False,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> StreamSolution:
     """The exact price of all shards for a total ``budget``, in two passes with bounded memory.
 
@@ -87,20 +86,23 @@ def solve_stream(
         costs, column: for Parquet: chain costs (default: the file's metadata) and the column of rewards.
         skip_bad: leave rows out that are not finite, and count them, instead of raising.
         workers: threads, each with one shard in memory; default one a core.
-        progress: called after every shard.
+        progress: told after every shard; where ``source`` is a function the first pass cannot know its share.
 
     Raises as ``solve`` does. Without any request the price is 0.
     """
     budget = inputs.number("budget", budget)
     start = shards.pieces(source, costs, column)
     count = workers or threads.cores()
-    lock, read, rows = threading.Lock(), [0, 0], [0]
+    pieces = 0 if callable(source) else sum(1 for _ in start())
+    lock, rows, done = threading.Lock(), [0, 0], [0, 0]
 
     def told(number: int, seen: int) -> None:
         with lock:
-            read[number - 1] += seen
-            if progress is not None:
-                progress(number, read[number - 1])
+            rows[number - 1] += seen
+            done[number - 1] += 1
+            known = pieces if number == 1 else done[0]
+            share = done[number - 1] / known if known else 0.0
+            progress(f"pass {number} of 2: {rows[number - 1]:,} requests", min(share, 1.0))
 
     def first(piece: shards.Piece) -> Frontier:
         rewards, prices = piece()
@@ -109,7 +111,6 @@ def solve_stream(
         return part
 
     frontier = _fold(start, first, count) or Frontier.empty()
-    rows[0] = read[0]
     if not frontier.requests > 0:
         return StreamSolution(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, rows[0], frontier)
     bucket = refinement.crossing(frontier, budget)

@@ -52,7 +52,7 @@ def test_the_world_holds_what_it_promises(small):
 
 def test_the_same_seed_gives_the_same_day_and_files(tmp_path):
     told = []
-    first = simulate(tmp_path / "a", 5, told.append, seconds=1800)
+    first = simulate(tmp_path / "a", 5, lambda message, share: told.append(share), seconds=1800)
     second = simulate(tmp_path / "b", 5, seconds=1800)
     other = simulate(tmp_path / "c", 6, seconds=1800)
     assert told[-1] == 1.0

@@ -53,9 +53,9 @@ def test_parquet_files_give_the_exact_solution(problem, tmp_path):
     rewards, costs, budget = problem
     paths = [write(tmp_path / "a.parquet", rewards[:400], costs), write(tmp_path / "b.parquet", rewards[400:], costs)]
     seen = []
-    stream = solve_stream(paths, budget, progress=lambda number, rows: seen.append((number, rows)))
+    stream = solve_stream(paths, budget, progress=lambda message, share: seen.append((message, share)))
     assert stream.price == solve(rewards, costs, budget).price
-    assert {(1, 700), (2, 700)} <= set(seen)
+    assert {("pass 1 of 2: 700 requests", 1.0), ("pass 2 of 2: 700 requests", 1.0)} <= set(seen)
     assert solve_stream(lambda: iter(paths), budget).price == stream.price
 
 

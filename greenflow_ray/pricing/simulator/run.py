@@ -27,13 +27,12 @@ from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F64
 from greenflow_ray.pricing.simulator import world as worlds
 from greenflow_ray.pricing.simulator.world import MINUTE, World
+from greenflow_ray.progress import Progress, silent
 
 REPRICE_S = 300
 """Seconds between two frontiers, each of the last as many seconds' samples."""
 SAMPLED = 10
 """One request in so many is logged."""
-
-Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +76,7 @@ def settings_for(world: World) -> ControllerSettings:
 def play(
     world: World,
     make: Callable[[Callable[[], float]], Pricer],
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     hold: bool = True,
 ) -> Day:
@@ -145,8 +144,8 @@ def play(
         if window and not out and (minute == 0 or (minute + 1) % (REPRICE_S // MINUTE) == 0):
             published = (sum(window[1:], window[0]), minute + 1)
             controller.set_frontier(*published)
-        if progress is not None:
-            progress((minute + 1) / minutes)
+        if minute % 15 == 14 or minute + 1 == minutes:
+            progress("simulating the day", (minute + 1) / minutes)
     day = whole.reward(float(world.budget.sum()) / whole.requests) * whole.requests
     return Day(price, spend, correction, cost, reward, optimum, demand, day, capped)
 
@@ -174,12 +173,10 @@ def judge(world: World, day: Day) -> dict[str, Any]:
     }
 
 
-def simulate(
-    out: Path, seed: int = 0, progress: Progress | None = None, *, seconds: int = worlds.DAY
-) -> dict[str, Any]:
+def simulate(out: Path, seed: int = 0, progress: Progress = silent, *, seconds: int = worlds.DAY) -> dict[str, Any]:
     """Simulate a day and write ``simulation.json`` and ``simulation.png`` into ``out``; returns what the JSON holds.
 
-    ``progress`` is told the share done, 0..1. The same seed gives the same figures.
+    The same seed gives the same figures.
     """
     from greenflow_ray.pricing.simulator import picture
 
