@@ -79,7 +79,7 @@ class TrainingConfig(Section):
 
     epochs: int = Field(default=2, ge=1)
     batch_users: int = Field(default=16, ge=1)
-    targets_per_user: int = Field(default=24, ge=1)
+    targets_per_user: int = Field(default=20, ge=1, description="clicks predicted for each user and visit")
     negatives: int = Field(default=4, ge=1, description="sampled non-clicks for each click")
     learning_rate: float = Field(default=2e-3, gt=0)
     max_users: int = Field(default=4000, ge=10, description="training users seen per epoch at most")

@@ -79,10 +79,6 @@ class Network(nn.Module, ABC):
         """Scores of every item, ``[B, n_items]``; recall models override it by something faster."""
         return self.match(users, tuple(t.expand(len(users[0]), *t.shape) for t in tables))
 
-    def forward(self, inputs: UserInputs, candidates: Tensor) -> Tensor:
-        """Scores of ``candidates``, int64 ``[B, n]``, as in training."""
-        return self.training_step(inputs, candidates, candidates)[0]
-
     def training_step(
         self,
         inputs: UserInputs,
