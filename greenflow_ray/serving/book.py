@@ -81,8 +81,7 @@ class LedgerBook:
         self._pending_flops = 0
         self._trajectory: deque[Point] = deque(maxlen=KEEP_SECONDS)
         self._record: PriceRecord | None = None
-        self._fixed = space.index(budget.fixed_chain)
-        self.order = BudgetOrder(budget.flops_per_second, budget.policy, budget.fixed_chain)
+        self.order = self._in_force = BudgetOrder(budget.flops_per_second, budget.policy, budget.fixed_chain)
         self._apply()
         self._now: PriceNow = self._controller.tick(0.0, 0.0)
 
@@ -119,11 +118,13 @@ class LedgerBook:
         return True
 
     def set_budget(self, order: BudgetOrder) -> None:
-        """Follow the operator's order from the next exchange on. Raises ConfigError on an unknown chain."""
-        self._fixed = self.space.index(order.fixed_chain)
+        """Follow the operator's order from the next tick on. Raises ConfigError on an unknown chain.
+
+        It does not tick by itself: a handful of requests within milliseconds would look like a burst of demand.
+        """
+        self.space.index(order.fixed_chain)
         self.order = order
         self._apply()
-        self.tick()
 
     def _apply(self) -> None:
         # Under a fixed chain nothing obeys the price: without a budget the controller does not learn from that.
@@ -144,6 +145,7 @@ class LedgerBook:
         self._pending_requests -= requests
         self._pending_flops -= spend
         self._now = self._controller.tick(float(requests), float(spend))
+        self._in_force = self.order  # policy and price change together
         second = float(int(self._wall()))
         if not self._trajectory or self._trajectory[-1].t != second:
             self._trajectory.append(Point(second, 0, 0.0, 0, None, 0, ""))
@@ -165,7 +167,8 @@ class LedgerBook:
                 reason = Reason.PRICE_EXPIRED
         alive = sum(self._clock() - heard <= LIVE_S for heard in self._heard.values())
         allowance = None if now.allowance is None else now.allowance / max(alive, 1)
-        return Orders(self.order.policy, self._fixed, now.directive, now.price, int(reason), allowance)
+        policy, fixed = self._in_force.policy, self.space.index(self._in_force.fixed_chain)
+        return Orders(policy, fixed, now.directive, now.price, int(reason), allowance)
 
     def budget(self) -> dict[str, Any]:
         """The answer to ``GET /v1/budget``; rates in requests or FLOPs per second, price in reward per FLOP."""
@@ -242,8 +245,8 @@ class LedgerBook:
         self._usages = {u["replica"]: Usage(**u) for u in state["usages"]}
         self._pending_requests, self._pending_flops = (int(n) for n in state["pending"])
         self._trajectory = deque((Point(**p) for p in points), maxlen=KEEP_SECONDS)
-        self.order = BudgetOrder(**state["order"])
-        self._fixed = self.space.index(self.order.fixed_chain)
+        self.order = self._in_force = BudgetOrder(**state["order"])
+        self.space.index(self.order.fixed_chain)
         self._controller.restore(state["controller"])
         self._now = self._controller.tick(0.0, 0.0)
         return True

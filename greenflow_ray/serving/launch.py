@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +82,8 @@ def start(config: CascadeConfig, *, cpus: int | None = None, ready_s: float = 12
             server = _start(config, target, cpus, debug)
             _wait_ready(server.url, ready_s)
             roots = set(psutil.Process().children()) - before
-            yield server
+            with _orderly_sigterm():
+                yield server
         finally:
             # What the caller starts inside the block is the caller's; until then every new child is Ray's.
             _stop(roots if roots is not None else set(psutil.Process().children()) - before)
@@ -222,7 +225,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in values}
     # Replicas import what the caller can import (its own scorers, say), wherever Ray starts them.
     before["PYTHONPATH"] = os.environ.get("PYTHONPATH")
-    paths = [path for path in sys.path if path] + [os.getcwd()]
+    paths = [path for path in sys.path if path and not path.startswith((sys.prefix, sys.base_prefix))] + [os.getcwd()]
     for name, value in values.items():
         os.environ.setdefault(name, value)
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
@@ -239,6 +242,23 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 def loopback_address() -> str:
     """A random address of 127/8: Ray's node stays on loopback, and its fixed agent port meets no other cluster's."""
     return "127." + ".".join(str(secrets.randbelow(254) + 1) for _ in range(3))
+
+
+@contextmanager
+def _orderly_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM ends the block like Ctrl-C does; Ray's own handler would abort this process first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(signum: int, _: Any) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
 
 
 @contextmanager

@@ -117,11 +117,12 @@ class Ledger:
         return self._book.budget()
 
     async def set_budget(self, flops_per_second: float | None, policy: str, fixed_chain: str | None) -> dict[str, Any]:
-        """Follow a new order at once; without a chain the last one named stays."""
+        """Follow a new order and answer when it is in force; without a chain the last one named stays."""
         before = self._book.order
         self._book.set_budget(BudgetOrder(flops_per_second, policy, fixed_chain or before.fixed_chain))
         log.info("budget changed from %s to %s", before, self._book.order)
         await self._save()
+        await asyncio.sleep(self._config.budget.exchange_s)  # by then a tick has passed
         return self._book.budget()
 
     async def stats(self, since: float = 0.0) -> dict[str, Any]:

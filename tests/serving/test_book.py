@@ -138,6 +138,8 @@ def test_a_closed_cap_says_so() -> None:
 def test_the_operators_order_takes_effect_and_a_wrong_one_does_not() -> None:
     b = book()
     b.set_budget(BudgetOrder(None, "fixed", "fullest"))
+    assert b.orders().policy == "greenflow", "policy and price change together, at the tick"
+    b.tick()
     assert (b.orders().policy, b.orders().fixed_chain) == ("fixed", SPACE.fullest)
     with pytest.raises(ConfigError, match="nonsense"):
         b.set_budget(BudgetOrder(1.0, "fixed", "nonsense"))
