@@ -130,7 +130,7 @@ class SamplingConfig(Section):
     window_s: float = Field(default=300.0, gt=0, description="repricing reads samples of this many last seconds")
     retention_s: float = Field(default=3600.0, gt=0)
     when_fixed: bool = Field(
-        default=True, description="sample under the fixed policy too, so that a first price can be found"
+        default=False, description="estimate rewards and sample under the fixed policy too; off, it costs nothing"
     )
 
 

@@ -7,12 +7,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import typer.main
+from fastapi import FastAPI
 
 from greenflow_ray import config as configuration
 from greenflow_ray.cli import app
+from greenflow_ray.serving.web import Service, build_web
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,6 +28,11 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[list[str]]:
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
     return [shlex.split(line, comments=True) for line in lines]
+
+
+def web() -> FastAPI:
+    service = Mock(spec=Service)
+    return build_web(service, exposure=20, body_limit=1 << 20)
 
 
 def targets() -> set[str]:
@@ -50,10 +58,9 @@ def test_commands_exist(command: list[str]) -> None:
         assert (ROOT / command[5]).exists()
     else:
         assert command[0] == "curl"
-        from greenflow_ray.serving.gateway import PATHS
-
         url = next(word for word in command if word.startswith("127.0.0.1"))
-        assert "/" + url.split("/", 1)[1] in PATHS
+        method = command[command.index("-X") + 1] if "-X" in command else "GET"
+        assert method.lower() in web().openapi()["paths"]["/" + url.split("/", 1)[1]]
 
 
 def test_make_targets_named_in_the_text_exist() -> None:
