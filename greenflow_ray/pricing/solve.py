@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget
-from greenflow_ray.pricing import hull, inputs
+from greenflow_ray.pricing import hull, inputs, passes
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement
 from greenflow_ray.pricing.survey import SMALL, Survey, guess, survey
@@ -96,8 +96,11 @@ def _finish(problem: Problem, seen: Survey, frontier: Frontier, bucket: int, bud
         slack = np.maximum(seen.edge_reward[tied] - price * seen.edge_cost[tied], 0.0)  # rounding to float32
         bound = price * budget + reward - price * cost + float(slack.sum())
         chains = seen.chains.copy()
-        hull.settle(price_bits, budget - cost, seen.bits, seen.row, seen.chain, seen.edge_cost, chains)
-        cost, reward = _totals(problem, chains)
+        _, gained = passes.settle(
+            price_bits, budget - cost, seen.bits, seen.row, seen.chain, seen.edge_cost, seen.edge_reward, chains
+        )
+        reward += gained
+        cost = _cost(problem, chains)
         if cost <= budget:
             return Solution(price, chains, cost, reward, max(bound, reward), max(bound - reward, 0.0))
         # Sums in another order differ in the last digits: step to the next steeper edge until the budget holds.
@@ -106,12 +109,10 @@ def _finish(problem: Problem, seen: Survey, frontier: Frontier, bucket: int, bud
         price = float(np.int32(price_bits).view(np.float32))
 
 
-def _totals(problem: Problem, chains: npt.NDArray[np.int32]) -> tuple[float, float]:
-    """Σ cost and Σ reward of a choice; the cost exactly where costs are shared integers."""
-    n, width = problem.rewards.shape
-    reward = float(problem.rewards[np.arange(n), chains].sum(dtype=np.float64))
+def _cost(problem: Problem, chains: npt.NDArray[np.int32]) -> float:
+    """Σ cost of a choice; exactly where costs are shared integers."""
     if problem.per_row:
-        return float(problem.costs[np.arange(n), chains].sum()), reward
-    by_column = np.empty(width)
+        return float(problem.costs[np.arange(len(chains)), chains].sum())
+    by_column = np.empty(problem.rewards.shape[1])
     by_column[problem.order] = problem.costs[0]
-    return float(np.bincount(chains, minlength=width) @ by_column), reward
+    return float(np.bincount(chains, minlength=len(by_column)) @ by_column)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from greenflow_ray.pricing import inputs, refinement, shards, threads
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.hull import settle
+from greenflow_ray.pricing.passes import settle
 from greenflow_ray.pricing.refinement import ExactPrice, Refinement
 from greenflow_ray.pricing.survey import survey
 from greenflow_ray.pricing.tally import Problem
@@ -154,5 +154,5 @@ def assign(
     bits = int(np.float32(solved.price).view(np.int32))
     seen = survey(problem, bits >> 16, bits >> 16, None)
     inputs.refuse_rows(seen.found.first_bad, seen.found.bad)
-    left = settle(bits, spare, seen.bits, seen.row, seen.chain, seen.edge_cost, seen.chains)
+    left, _ = settle(bits, spare, seen.bits, seen.row, seen.chain, seen.edge_cost, seen.edge_reward, seen.chains)
     return seen.chains, float(left)

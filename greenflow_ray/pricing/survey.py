@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.pricing import hull, threads
+from greenflow_ray.pricing import hull, passes, threads
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F64
 from greenflow_ray.pricing.tally import Problem, Tally, tally
@@ -19,7 +19,7 @@ SMALL = 8192
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """Every row's chain with all edges above the window bought, and the window's edges (see ``hull.survey``).
+    """Every row's chain with all edges above the window bought, and the window's edges (see ``passes.survey``).
 
     ``chains`` int32 ``[n]``; ``cost`` and ``reward`` their totals; ``bits``, ``row``, ``chain`` int32 ``[e]``,
     ``edge_cost`` and ``edge_reward`` float64 ``[e]``.
@@ -68,7 +68,7 @@ def survey(problem: Problem, low: int, high: int, workers: int | None) -> Survey
             table, totals = np.zeros((hull.BUCKETS, 2)), np.zeros(8)
             whole = [np.empty(room, np.int32) for _ in range(3)]
             real = [np.empty(room) for _ in range(2)]
-            count = hull.survey(
+            count = passes.survey(
                 part.rewards,
                 bits,
                 part.order,

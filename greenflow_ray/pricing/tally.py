@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.pricing import hull, inputs, threads
+from greenflow_ray.pricing import hull, inputs, passes, threads
 from greenflow_ray.pricing.inputs import F32, F64
 
 
@@ -85,7 +85,7 @@ def tally(problem: Problem, *, bucket: int = -1, workers: int | None = None) -> 
         table = np.zeros((hull.BUCKETS if bucket < 0 else hull.FINE, 2))
         totals = np.zeros(8)
         bits = part.rewards.view(np.int32)
-        hull.histogram(part.rewards, bits, part.order, part.costs, part.per_row, bucket, table, totals)
+        passes.histogram(part.rewards, bits, part.order, part.costs, part.per_row, bucket, table, totals)
         return Tally.of(table, totals, start)
 
     rows, width = problem.rewards.shape
