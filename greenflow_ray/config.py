@@ -116,7 +116,7 @@ class BudgetConfig(Section):
     exchange_s: float = Field(
         default=0.2, gt=0, description="allocators and the ledger exchange spend and price this often"
     )
-    burst_s: float = Field(default=1.0, gt=0, description="hard cap: seconds of budget that may be spent at once")
+    burst_s: float = Field(default=3.0, gt=0, description="hard cap: seconds of budget that may be spent at once")
 
 
 class SamplingConfig(Section):
@@ -179,10 +179,10 @@ class LoadConfig(Section):
     """The open-loop trace of the demo and of `greenflow loadtest`."""
 
     requests_per_second: float = Field(default=12.0, gt=0)
-    duration_s: float = Field(default=60.0, gt=0)
+    duration_s: float = Field(default=75.0, gt=0)
     spike_factor: float = Field(default=5.0, ge=1)
     spike_start: float = Field(default=0.5, ge=0, le=1, description="share of the duration at which the spike starts")
-    spike_length: float = Field(default=0.15, ge=0, le=1, description="share of the duration that the spike lasts")
+    spike_length: float = Field(default=0.06, ge=0, le=1, description="share of the duration that the spike lasts")
     budget_share: float = Field(default=0.6, gt=0, le=1, description="GreenFlow's budget ÷ the fullest chain's FLOPs")
     reprice_every_s: float = Field(default=15.0, gt=0)
 

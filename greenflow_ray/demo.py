@@ -121,7 +121,8 @@ def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iter
     time.sleep(2 * config.sampling.flush_s)  # until the warm-up's samples are on disk
     command = f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {config_file(config)}"
     job = jobs.submit_job(
-        entrypoint=f"{command} --every {config.load.reprice_every_s:g} --json",
+        entrypoint=f"nice -n 19 {command} --every {config.load.reprice_every_s:g} --json",
+        runtime_env={"py_executable": f"nice -n 19 {sys.executable}"},  # requests first, repricing when there is time
         entrypoint_num_cpus=0,
         metadata={"name": "greenflow-reprice"},
     )

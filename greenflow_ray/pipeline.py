@@ -69,7 +69,7 @@ def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = Fal
         models = tuple(train(config, progress=progress, force=force))
     terminal.table(
         "Models (the paper's Table 1)",
-        ("stage", "model", "FLOPs per item", "FLOPs per request", "parameters", "AUC", ""),
+        ("stage", "model", "FLOPs/item", "FLOPs/request", "parameters", "AUC", ""),
         [
             (
                 row.stage,

@@ -47,9 +47,10 @@ def evaluate_run(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
         predicted = reward.predict(features.rows(rows))
         hashes = policies.hashes_of(dataset.users.user_ids[rows])
         decisions: dict[tuple[str, float], npt.NDArray[np.int32]] = {}
-        budgets = [share * float(space.costs.max()) for share in BUDGETS]
-        budgets = [max(b, float(space.costs.min())) for b in budgets]
-        for share, budget in zip(BUDGETS, budgets, strict=True):
+        for share in BUDGETS:
+            budget = share * float(space.costs.max())
+            if budget < space.costs.min():
+                continue  # no policy can serve everyone for so little
             fixed = policies.best_fixed(fitting, space.costs, budget)
             decisions["best fixed chain", share] = np.full(len(rows), fixed, dtype=np.int32)
             decisions["GLOBAL", share] = policies.priced_globally(fitting, space.costs, budget, len(rows), hashes)

@@ -48,6 +48,10 @@ ENVIRONMENT = {
     # Repricing comes every few seconds: workers kept idle cost memory, workers started anew cost both cores.
     "RAY_idle_worker_killing_time_threshold_ms": "600000",
     "RAY_num_workers_soft_limit": "32",
+    # More workers at once than cores, by design: without this Ray warns of it in the terminal.
+    "RAY_worker_maximum_startup_concurrency": "16",
+    # Replicas run at normal priority, so that jobs beside them can be nicer.
+    "RAY_worker_niceness": "0",
 }
 
 
