@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # A data folder (MovieLens, S3-Rec sequences, …); empty: the embedded synthetic set.
 DATA   ?=
+# The bench's PDLP solver, run in a process of its own; without its dependencies, which would move pinned ones.
+PDLP   := ortools==9.15.6755 absl-py==2.5.1 immutabledict==4.3.1
 # Name of the run's folder below runs/; by default the data's name.
 NAME   ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),demo)
 
@@ -37,6 +39,7 @@ lint: $(READY) ## ruff (lint and format) and mypy --strict
 	@$(BIN)/mypy
 
 bench: $(READY) ## measure; JSON into runs/bench/
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PDLP)
 	@$(BIN)/python -m tests.benchmarks.price --out runs/bench/price.json
 
 clean: ## remove .venv, caches and runs/

@@ -173,13 +173,11 @@ def _saving(equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int
         found = saving_interval(users, x.astype(np.float64), y.astype(np.float64), np.random.default_rng(seed))
         if found is not None:
             intervals[name] = found
-    attributed = [sum(arm.energy_by_deployment_joules.values()) or None for arm in (b, a)]
     return schema.Saving(
         flops=_less(b.flops, a.flops),
         clicks=_less(b.clicks, a.clicks),
         cpu_seconds=_less(b.cpu_seconds, a.cpu_seconds),
         energy=_less(b.energy_joules, a.energy_joules),
-        energy_attributed=_less(attributed[0], attributed[1]),
         carbon=_less(b.carbon_grams, a.carbon_grams),
         intervals=intervals,
     )

@@ -40,8 +40,8 @@ def reservations(report: Report, equal: ArmResult, greenflow: ArmResult) -> list
     if any(arm.energy is not None and arm.energy.source == "estimated" for _, arm in arms):
         methods = dict.fromkeys(arm.energy.method for _, arm in arms if arm.energy is not None)
         out.append(
-            f"Energy is estimated, not measured ({'; '.join(methods)}). It covers the whole node, idling and all other "
-            "processes included."
+            f"Energy is estimated, not measured ({'; '.join(methods)}). It covers the whole node: idling, the "
+            "repricing job and the load generator included."
         )
     for label, arm in arms:
         if arm.processes_lost:

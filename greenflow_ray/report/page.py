@@ -109,9 +109,8 @@ def _header(report: Report) -> str:
 
 def _cards(report: Report) -> str:
     saving, arms, budget, overhead = report.saving, report.arms, report.budget, report.overhead
-    label = arms.greenflow.energy_source or "not watched"
-    attributed = saving.energy_attributed
-    energy = label if attributed is None else f"{label}; {_change(attributed)} for the part due to Serve"
+    source = arms.greenflow.energy_source
+    energy = f"{source}, repricing and load generator included" if source else "not watched"
     grams = (arms.equal.carbon_grams_per_1000_requests, arms.greenflow.carbon_grams_per_1000_requests)
     held, over = "–", "no budget was set"
     if budget.utilisation is not None and budget.overuse is not None:

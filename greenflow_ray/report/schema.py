@@ -74,9 +74,6 @@ class Saving(Part):
     clicks: float | None = Field(description="clicks lost: 1 − GreenFlow ÷ EQUAL; negative if GreenFlow gained clicks")
     cpu_seconds: float | None
     energy: float | None
-    energy_attributed: float | None = Field(
-        default=None, description="the same for the energy attributed to Serve, without the node's rest"
-    )
     carbon: float | None = None
     intervals: dict[str, tuple[float, float]] = Field(
         default_factory=dict, description="95 % intervals of flops and clicks: paired bootstrap over users"
