@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from greenflow_ray.config import CascadeConfig
+from greenflow_ray.config import CascadeConfig, LoadConfig
 from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.energy.carbon import now, source_for
@@ -160,6 +160,14 @@ def config_file(config: CascadeConfig) -> Path:
     return path
 
 
+def spike_of(load: LoadConfig) -> tuple[float, float] | None:
+    """From and until which second the trace's traffic is multiplied; None if it is not."""
+    if load.spike_factor == 1 or load.spike_length == 0:
+        return None
+    begin = load.spike_start * load.duration_s
+    return begin, min(begin + load.spike_length * load.duration_s, load.duration_s)
+
+
 def last_line(text: str) -> str:
     """The last line that says something."""
     lines = [line for line in text.splitlines() if line.strip()]
@@ -192,6 +200,7 @@ def write_report(
         reward_flops_per_request=trained.reward_flops,
         allocator_p99_s=stats.get("allocator_p99_seconds"),
         carbon=now(source_for(config.energy)),
+        spike=spike_of(config.load),
     )
     report.save(config.paths.report_json)
     config.paths.report_html.write_text(render(report, equal, greenflow, trajectory), encoding="utf-8")

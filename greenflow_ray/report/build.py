@@ -39,6 +39,7 @@ def build_report(
     reward_flops_per_request: int | None = None,
     allocator_p99_s: float | None = None,
     carbon: CarbonIntensity | None = None,
+    spike: tuple[float, float] | None = None,
     versions: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     clock: Callable[[], float] = time.time,
@@ -47,8 +48,8 @@ def build_report(
 
     ``trajectory`` is the ledger's course of the price; without it the receipts' prices are taken. ``models`` are rows
     with ``stage``, ``name``, ``flops_per_item`` and ``auc``, as attributes or keys. ``reward`` is the reward model's
-    calibration. ``reward_flops_per_request`` is what the reward model costs. Raises DataError if the arms did not play
-    the same trace.
+    calibration. ``reward_flops_per_request`` is what the reward model costs. ``spike``: from and until which
+    second of the trace traffic was multiplied. Raises DataError if the arms did not play the same trace.
     """
     a, b = equal.requests, greenflow.requests
     if len(a) != len(b) or np.any(a.user_id != b.user_id) or np.any(a.scheduled != b.scheduled):
@@ -66,6 +67,7 @@ def build_report(
         budget=_budget(equal, greenflow, budget_flops_per_second),
         overhead=_overhead(greenflow, reward_flops_per_request, allocator_p99_s),
         prices=tuple(trajectory),
+        phases=_phases(equal, greenflow, spike),
         models=tuple(_model(row) for row in models),
         reward={name: float(value) for name, value in (reward or {}).items() if math.isfinite(value)},
         versions=dict(versions if versions is not None else versions_here()),
@@ -180,6 +182,25 @@ def _saving(equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int
         energy=_less(b.energy_joules, a.energy_joules),
         carbon=_less(b.carbon_grams, a.carbon_grams),
         intervals=intervals,
+    )
+
+
+def _phases(equal: ArmResult, greenflow: ArmResult, spike: tuple[float, float] | None) -> tuple[schema.Phase, ...]:
+    """Steady traffic and spike, each arm against arm on its own; nothing if there was no spike."""
+    if spike is None:
+        return ()
+    due = equal.requests.scheduled
+    inside = (due >= spike[0]) & (due < spike[1])
+    return tuple(
+        schema.Phase(
+            name=name,
+            requests=int(rows.sum()),
+            flops=_less(float(greenflow.recounted[rows].sum()), float(equal.recounted[rows].sum())),
+            clicks=_less(float(greenflow.requests.clicks[rows].sum()), float(equal.requests.clicks[rows].sum())),
+            degraded=int(greenflow.requests.degraded[rows].sum()),
+        )
+        for name, rows in (("steady traffic", ~inside), ("spike", inside))
+        if rows.any()
     )
 
 

@@ -14,6 +14,7 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts, style
 from greenflow_ray.report.schema import Arm, Price, Report, load
 from greenflow_ray.report.style import seconds, si, signed_percent
+from greenflow_ray.report.terminal import phase_lines
 
 
 def render(report: Report, equal: ArmResult, greenflow: ArmResult, trajectory: Sequence[Price] | None = None) -> str:
@@ -28,7 +29,8 @@ def render(report: Report, equal: ArmResult, greenflow: ArmResult, trajectory: S
         ),
         (
             "What it bought",
-            "Held-out clicks among the answered items, and FLOPs recounted from the answers' receipts.",
+            "Held-out clicks among the answered items, and FLOPs recounted from the answers' receipts."
+            + "".join(f" {line[0].upper()}{line[1:]}." for line in phase_lines(report)),
             "outcomes",
             [charts.outcomes(report, narrow=narrow) for narrow in (False, True)],
         ),

@@ -99,6 +99,16 @@ class Overhead(Part):
     p99_seconds: float | None = Field(description="latency that the allocator adds, if it was measured")
 
 
+class Phase(Part):
+    """A part of the trace on its own: the steady traffic, or the spike."""
+
+    name: str
+    requests: int
+    flops: float | None = Field(description="saving within the phase: 1 − GreenFlow ÷ EQUAL")
+    clicks: float | None = Field(description="clicks lost within the phase, likewise")
+    degraded: int = Field(description="degraded answers of the GreenFlow arm")
+
+
 class Price(Part):
     """One point of the dual price's course."""
 
@@ -144,6 +154,7 @@ class Report(Part):
     reward: dict[str, float]
     versions: dict[str, str]
 
+    phases: tuple[Phase, ...] = Field(default=(), description="steady traffic and spike apart, if there was a spike")
     created_at: str = Field(default="", description="ISO 8601, UTC")
     carbon: Carbon | None = None
     notes: tuple[str, ...] = Field(default=(), description="what a reader must know before believing the numbers")

@@ -45,6 +45,7 @@ def table(report: Report) -> Table:
         captions.append(
             f"budget {si(budget.flops_per_second, 'FLOP/s')}: {used} used, {100 * budget.overuse:.2f} % over"
         )
+    captions += phase_lines(report)
     own = [
         f"{100 * value:.2f} % of {what}"
         for value, what in ((overhead.flops_share, "FLOPs"), (overhead.cpu_share, "CPU time"))
@@ -53,6 +54,15 @@ def table(report: Report) -> Table:
     captions += [f"GreenFlow itself: {', '.join(own)}"] if own else []
     out.caption = "\n".join(captions) or None
     return out
+
+
+def phase_lines(report: Report) -> list[str]:
+    """One line for steady traffic and one for the spike."""
+    return [
+        f"{phase.name} ({phase.requests:,} requests): {change(phase.flops)} FLOPs, {change(phase.clicks)} clicks, "
+        f"{phase.degraded:,} degraded"
+        for phase in report.phases
+    ]
 
 
 def last_line(report: Report, page: Path | str) -> str:
