@@ -251,6 +251,7 @@ class RunPaths:
         self.loadtest = self.root / "loadtest"
         self.report_json = self.root / "report.json"
         self.report_html = self.root / "report.html"
+        self.report_png = self.root / "report.png"
 
 
 def parse(text: str, where: str) -> CascadeConfig:

@@ -24,6 +24,7 @@ from greenflow_ray.pipeline import Trained, final_trace, open_prices, play_arm, 
 from greenflow_ray.pricing.store import PriceStore
 from greenflow_ray.report.build import build_report, trajectory_of
 from greenflow_ray.report.page import render
+from greenflow_ray.report.picture import save_png
 from greenflow_ray.report.schema import Report
 from greenflow_ray.report.terminal import print_report
 from greenflow_ray.serving.launch import Server, start
@@ -182,7 +183,7 @@ def write_report(
     budget: float,
     stats: dict[str, Any],
 ) -> Report:
-    """Write ``report.json`` and ``report.html``."""
+    """Write ``report.json``, ``report.html`` and ``report.png``."""
     calibration = trained.reward.manifest.calibration
     trajectory = trajectory_of(stats["trajectory"], greenflow.started_at)
     if not trajectory:
@@ -203,5 +204,6 @@ def write_report(
         spike=spike_of(config.load),
     )
     report.save(config.paths.report_json)
+    save_png(report, equal, greenflow, config.paths.report_png, trajectory)
     config.paths.report_html.write_text(render(report, equal, greenflow, trajectory), encoding="utf-8")
     return report

@@ -59,8 +59,7 @@ def table(report: Report) -> Table:
 def phase_lines(report: Report) -> list[str]:
     """One line for steady traffic and one for the spike."""
     return [
-        f"{phase.name} ({phase.requests:,} requests): {change(phase.flops)} FLOPs, {change(phase.clicks)} clicks, "
-        f"{phase.degraded:,} degraded"
+        f"{phase.name} ({phase.requests:,}): FLOPs {change(phase.flops)}, clicks {change(phase.clicks)}"
         for phase in report.phases
     ]
 

@@ -23,6 +23,9 @@ from greenflow_ray.serving.wire import Commitment, Orders, Reason, Settlement, U
 LIVE_S = 3.0
 """An allocator not heard from for this long has no share of the allowance."""
 
+MAX_SKIPPED = 3
+"""Ticks without a report that are left out in a row; after that silence means that there is no traffic."""
+
 KEEP_SECONDS = 7200
 """Length of the trajectory that is kept, one point a second."""
 
@@ -79,6 +82,8 @@ class LedgerBook:
         self._usages: dict[str, Usage] = {}
         self._pending_requests = 0
         self._pending_flops = 0
+        self._reported = False
+        self._skipped = 0
         self._trajectory: deque[Point] = deque(maxlen=KEEP_SECONDS)
         self._record: PriceRecord | None = None
         self.order = self._in_force = BudgetOrder(budget.flops_per_second, budget.policy, budget.fixed_chain)
@@ -89,6 +94,7 @@ class LedgerBook:
 
     def commit(self, account: Commitment) -> Orders:
         """Take in an allocator's account; returns its orders. The same account twice changes nothing."""
+        self._reported = True
         known = self._commitments.get(account.reporter)
         self._pending_requests += max(account.requests - (known.requests if known else 0), 0)
         self._pending_flops += max(account.flops - (known.flops if known else 0), 0)
@@ -139,7 +145,15 @@ class LedgerBook:
     # What goes out
 
     def tick(self) -> None:
-        """Turn what was committed since the last tick into a new price."""
+        """Turn what was committed since the last tick into a new price.
+
+        Ticks and reports have timers of their own. A tick that falls between two reports has seen no traffic where
+        there is some, and would price it at nothing: it is left out, a few times in a row at most.
+        """
+        if self._commitments and not self._reported and self._skipped < MAX_SKIPPED:
+            self._skipped += 1
+            return
+        self._reported, self._skipped = False, 0
         requests, spend = max(self._pending_requests, 0), max(self._pending_flops, 0)
         # A correction that exceeds what was committed since is carried over, not lost.
         self._pending_requests -= requests

@@ -10,7 +10,7 @@ import pytest
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store import PriceRecord
-from greenflow_ray.serving.book import BudgetOrder, LedgerBook
+from greenflow_ray.serving.book import MAX_SKIPPED, BudgetOrder, LedgerBook
 from greenflow_ray.serving.ledger import StateFile
 from greenflow_ray.serving.wire import Commitment, Reason, Settlement, Usage
 from tests.serving.fakes import cascade
@@ -123,6 +123,26 @@ def test_demand_above_the_budget_gets_a_price_and_an_allowance() -> None:
     b.commit(commitment(0, 0, "a2"))
     shared = b.orders().allowance
     assert shared == pytest.approx(orders.allowance / 2)
+
+
+def test_a_tick_between_two_reports_is_not_taken_for_silence() -> None:
+    clock = Clock()
+    mean = float(SPACE.costs.mean())
+    b = book(clock, flops_per_second=10 * mean)
+    b.publish(record())
+    for i in range(1, 30):
+        clock.now += 0.2
+        b.commit(commitment(4 * i, int(4 * i * mean)))
+        b.tick()
+    before = b.orders()
+    for _ in range(MAX_SKIPPED):  # the reports are late; the price stays
+        clock.now += 0.2
+        b.tick()
+        assert b.orders().price == before.price
+    for _ in range(400):  # there is no traffic any more: the price falls
+        clock.now += 0.2
+        b.tick()
+    assert b.orders().price == 0.0
 
 
 def test_a_closed_cap_says_so() -> None:
