@@ -140,11 +140,14 @@ def serve(
     run: Run = DEFAULT_RUN,
     config: Config = None,
     port: Annotated[int | None, typer.Option(help="HTTP port; default: the configuration's.")] = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a trained run on loopback until Ctrl-C (`serve run deployments/laptop.yaml` does the same)."""
     from greenflow_ray.pipeline import serve_until_stopped
 
-    serve_until_stopped(resolve(run, config, None), Terminal(), port)
+    terminal = Terminal(quiet=as_json)
+    serve_until_stopped(resolve(run, config, seed), terminal, port, announce=_print if as_json else None)
 
 
 @app.command()
@@ -153,12 +156,13 @@ def reprice(
     config: Config = None,
     every: Annotated[float | None, typer.Option(help="Repeat with this period, in seconds; default: once.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to use; default: start one here.")] = None,
+    seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
     """Aggregate the sample log into a frontier and publish it with its price."""
     from greenflow_ray.nearline.job import reprice_job
 
-    resolved = resolve(run, config, None)
+    resolved = resolve(run, config, seed)
     for outcome in reprice_job(resolved, every=every, address=address, terminal=Terminal(quiet=as_json)):
         if as_json:
             _print(outcome)
@@ -185,11 +189,11 @@ def loadtest(
 
 
 @app.command()
-def report(run: Run = DEFAULT_RUN, as_json: AsJson = False) -> None:
+def report(run: Run = DEFAULT_RUN, seed: Seed = None, as_json: AsJson = False) -> None:
     """Print a run's report again and rebuild its page."""
     from greenflow_ray.pipeline import show_report
 
-    result = show_report(resolve(run, None, None), Terminal(quiet=as_json))
+    result = show_report(resolve(run, None, seed), Terminal(quiet=as_json))
     if as_json:
         _print(result)
 
@@ -232,9 +236,7 @@ def main() -> None:
     terminal = Terminal()
     try:
         code = app(standalone_mode=False)
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         terminal.error("interrupted; everything that was started has been stopped")
         code = 130
     except Exception as error:

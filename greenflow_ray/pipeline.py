@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -118,14 +119,24 @@ def train_all(config: CascadeConfig, terminal: Terminal, *, force: bool = False)
     }
 
 
-def serve_until_stopped(config: CascadeConfig, terminal: Terminal, port: int | None) -> None:
-    """`greenflow serve`: start the application, say how to call it, stop it on Ctrl-C."""
+def serve_until_stopped(
+    config: CascadeConfig,
+    terminal: Terminal,
+    port: int | None,
+    announce: Callable[[dict[str, str]], None] | None = None,
+) -> None:
+    """`greenflow serve`: start the application, say how to call it, stop it on Ctrl-C.
+
+    ``announce`` is told the addresses once the application answers.
+    """
     from greenflow_ray.serving.launch import start
 
     if port is not None:
         serving = config.serving.model_copy(update={"port": port})
         config = config.model_copy(update={"serving": serving})
     with start(config) as server:
+        if announce is not None:
+            announce(asdict(server))
         terminal.say(f"serving at {server.url}; try:")
         terminal.say(f'  curl -X POST {server.url}/v1/recommend -d \'{{"user_id": 42, "k": {config.exposure}}}\'')
         terminal.say(f"documentation of the calls: {server.url}/docs; stop with Ctrl-C")

@@ -56,6 +56,8 @@ def test_commands_exist(command: list[str]) -> None:
         assert (ROOT / command[2]).exists()
     elif command[:3] == ["ray", "job", "submit"]:
         assert (ROOT / command[5]).exists()
+    elif command[0] == "export":
+        assert "=" in command[1]
     else:
         assert command[0] == "curl"
         url = next(word for word in command if word.startswith("127.0.0.1"))

@@ -1,0 +1,56 @@
+"""Ray Data's aggregates give what one process gives, bad rows counted, over many small files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from greenflow_ray.nearline.aggregate import FrontierAggregate, RaySamples, RefinementAggregate
+from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.refinement import Refinement, crossing
+from tests.nearline.test_reprice import COSTS, make_config, rows, write
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.7.7.7")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.serve
+def test_two_passes_over_files_equal_one_process(cluster: None, tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    parts = [rows(seed, 50 + seed) for seed in range(6)]
+    parts[2][3, 1] = np.nan
+    parts[4][0, 0] = np.inf
+    files = [write(config, f"{i:02}", part) for i, part in enumerate(parts)]
+    samples = RaySamples(files, COSTS)
+    frontier, bad = samples.frontier()
+    together = np.concatenate(parts)
+    expected = Frontier.build(together, COSTS, skip_bad=True)
+    assert bad == 2
+    assert frontier.requests == expected.requests
+    assert frontier.buckets.tolist() == expected.buckets.tolist()
+    np.testing.assert_allclose(frontier.cost, expected.cost)
+    budget = 3e6 * frontier.requests
+    bucket = crossing(frontier, budget)
+    assert bucket is not None
+    found = samples.refine(bucket).solve(frontier, budget)
+    alone = Refinement.build(together, COSTS, bucket, skip_bad=True).solve(expected, budget)
+    assert found.price == alone.price
+    assert found.cost == pytest.approx(alone.cost)
+
+
+def test_empty_accumulators_are_nothing() -> None:
+    assert FrontierAggregate.read(b"")[0] == 0
+    assert len(RefinementAggregate(COSTS, 7).read(b"").places) == 0
+    aggregate = FrontierAggregate(COSTS)
+    one = aggregate.summarise(rows(0, 5))
+    assert aggregate.combine(b"", one) == aggregate.combine(one, b"") == one
