@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -137,10 +136,3 @@ class ChainSpace:
             raise ConfigError(
                 f"no chain is called {name!r}; use 'fullest', 'cheapest' or a name like {self.names[0]!r}"
             ) from None
-
-
-def stages_from(
-    names: Sequence[str], pools: Sequence[Sequence[ModelCost]], scales: Sequence[Sequence[int]]
-) -> tuple[Stage, ...]:
-    """Zip names, pools and scales into stages (a convenience for configuration and tests)."""
-    return tuple(Stage(n, tuple(p), tuple(s)) for n, p, s in zip(names, pools, scales, strict=True))

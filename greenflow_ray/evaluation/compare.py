@@ -16,6 +16,7 @@ from greenflow_ray.datasets.storage import load, load_clicks
 from greenflow_ray.evaluation import policies
 from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.pricing.choice import request_hashes
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.reward.artifact import load_reward
 from greenflow_ray.reward.grid import ChainRunner, realised_clicks
@@ -45,7 +46,7 @@ def evaluate_run(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
         frontier = Frontier.build(reward.predict(features.rows(fitted_rows)), space.costs)
         rows = dataset.users.of(Split.FINAL)
         predicted = reward.predict(features.rows(rows))
-        hashes = policies.hashes_of(dataset.users.user_ids[rows])
+        hashes = request_hashes(dataset.users.user_ids[rows])
         decisions: dict[tuple[str, float], npt.NDArray[np.int32]] = {}
         for share in BUDGETS:
             budget = share * float(space.costs.max())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
+from greenflow_ray.pricing.choice import PriceDirective, choose
 from greenflow_ray.pricing.frontier import Frontier
 
 F64 = npt.NDArray[np.float64]
@@ -32,8 +32,3 @@ def priced_globally(mean_rewards: F64, costs: F64, budget: float, n: int, hashes
     row = mean_rewards[None].astype(np.float32)
     frontier = Frontier.build(row, costs)
     return priced(np.repeat(row, n, axis=0), costs, frontier, budget, hashes)
-
-
-def hashes_of(user_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """What decides who pays the dearer of two mixed prices; the same for every policy."""
-    return request_hashes(user_ids)
