@@ -39,8 +39,8 @@ def within(
     """Chains that keep every budget: rows move to chains that cost no more of any budget, least loss first.
 
     Where that does not suffice, rows go to ``anchor``, chains that keep all budgets, those first that lose least by it.
-    Raises InfeasibleBudget if even the anchor breaks one, which takes budgets within a few requests of the least
-    possible.
+    Raises InfeasibleBudget if the anchor breaks one and so does every chain given to all rows alike, which takes
+    budgets within a few requests of the least possible.
     """
     chains = chains.copy()
     effective = prices @ costs
@@ -80,6 +80,11 @@ def _towards(
         result = anchor
         over = spend(costs, result) - budgets
     if (over > 0).any():
+        # The anchor is the relaxation's rounding, and rounding may break a budget that one chain for everybody keeps.
+        shared = np.flatnonzero((len(chains) * costs <= budgets[:, None]).all(axis=0))
+        if len(shared):
+            best = shared[np.argmax(rewards[:, shared].sum(axis=0, dtype=np.float64))]
+            return _towards(rewards, costs, budgets, chains, np.full(len(chains), best, np.int32))
         k = int(np.argmax(over))
         raise InfeasibleBudget(float(budgets[k]), float(budgets[k] + over[k]))
     return result.copy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -74,6 +74,7 @@ def test_agreement_with_highs():
 
 
 @settings(max_examples=40, deadline=None)
+@example((np.array([[0, 0, 0.125]], np.float32), np.array([2.0, 3.0, 0.0])), 7, 0.75)  # one request: rounding is all
 @given(problems(max_rows=6, max_chains=5), st.integers(0, 1000), st.floats(0.05, 1.0))
 def test_budgets_hold_on_degenerate_problems(problem, seed, share):
     rewards, first = problem
