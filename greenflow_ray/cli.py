@@ -61,11 +61,6 @@ def resolve(
     return configuration.validated({**base.model_dump(mode="json"), **changes}, "options")
 
 
-def _store(config: CascadeConfig) -> None:
-    config.run.mkdir(parents=True, exist_ok=True)
-    config.paths.config.write_text(configuration.dump(config), encoding="utf-8")
-
-
 def _print(result: Any) -> None:
     print(json.dumps(result, indent=2, default=str))
 
@@ -103,7 +98,7 @@ def prepare(
     resolved = resolve(run, config, seed, data, format)
     terminal = Terminal(quiet=as_json)
     summary = prepare_data(resolved, terminal)
-    _store(resolved)
+    configuration.store(resolved)
     if as_json:
         _print(summary)
 
@@ -119,7 +114,7 @@ def train(
     terminal = Terminal(quiet=as_json)
     prepare_data(resolved, terminal)
     result = train_all(resolved, terminal, force=force)
-    _store(resolved)
+    configuration.store(resolved)
     if as_json:
         _print(result)
 

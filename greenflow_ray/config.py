@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from greenflow_ray.errors import ConfigError
+from greenflow_ray.files import whole
 
 
 class Section(BaseModel):
@@ -291,6 +292,13 @@ def load(path: Path | str) -> CascadeConfig:
             f"{path}: cannot be read ({type(error).__name__}); give the path of a cascade's YAML file"
         ) from error
     return parse(text, str(path))
+
+
+def store(config: CascadeConfig) -> Path:
+    """Write the resolved configuration into the run's folder, where replicas and jobs read it; returns its path."""
+    with whole(config.paths.config) as part:
+        part.write_text(dump(config), encoding="utf-8")
+    return config.paths.config
 
 
 def dump(config: CascadeConfig) -> str:

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig, LoadConfig
 from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.schema import Split
@@ -22,8 +22,8 @@ from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.pipeline import Trained, final_trace, open_prices, play_arm, prepare_data, train_models
 from greenflow_ray.pricing.store import PriceStore
+from greenflow_ray.report import page
 from greenflow_ray.report.build import build_report, trajectory_of
-from greenflow_ray.report.page import render
 from greenflow_ray.report.picture import save_png
 from greenflow_ray.report.schema import Report
 from greenflow_ray.report.terminal import print_report
@@ -36,7 +36,6 @@ FIRST_PRICE_S = 60
 def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
     """Data, models, reward, serve, traffic twice, report; returns the report as JSON-able values."""
     began = time.monotonic()
-    config.run.mkdir(parents=True, exist_ok=True)
     terminal.step("1/6 Data")
     prepare_data(config, terminal)
     terminal.step("2/6 Models and 3/6 reward")
@@ -120,7 +119,8 @@ def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iter
     store = open_prices(config)
     before = published(store)
     time.sleep(2 * config.sampling.flush_s)  # until the warm-up's samples are on disk
-    command = f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {config_file(config)}"
+    declared = configuration.store(config).resolve()
+    command = f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {declared}"
     job = jobs.submit_job(
         entrypoint=f"nice -n 19 {command} --every {config.load.reprice_every_s:g} --json",
         runtime_env={"py_executable": f"nice -n 19 {sys.executable}"},  # requests first, repricing when there is time
@@ -150,15 +150,6 @@ def published(store: PriceStore) -> int:
     """The store's latest version, 0 if there is none."""
     latest = store.latest()
     return latest.version if latest else 0
-
-
-def config_file(config: CascadeConfig) -> Path:
-    """The resolved configuration on disk, as the application reads it."""
-    from greenflow_ray import config as configuration
-
-    path = config.paths.config.resolve()
-    path.write_text(configuration.dump(config), encoding="utf-8")
-    return path
 
 
 def spike_of(load: LoadConfig) -> tuple[float, float] | None:
@@ -205,5 +196,5 @@ def write_report(
     )
     report.save(config.paths.report_json)
     save_png(report, equal, greenflow, config.paths.report_png, trajectory)
-    config.paths.report_html.write_text(render(report, equal, greenflow, trajectory), encoding="utf-8")
+    page.save(page.render(report, equal, greenflow, trajectory), config.paths.report_html)
     return report

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.errors import DataError
+from greenflow_ray.files import whole
 
 # Statuses below 100 are the client's own; from 100 on they are HTTP's.
 TIMED_OUT, NO_CONNECTION, BAD_ANSWER, NOT_SENT = 1, 2, 3, 4
@@ -211,18 +212,15 @@ class ArmResult:
     def save(self, folder: Path | str) -> None:
         """Write ``<name>.parquet`` (a row a request) and ``<name>.json`` (the rest and the totals), each atomically."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         columns = {f.name: getattr(self.requests, f.name) for f in fields(Requests)}
         table = pa.table(columns).replace_schema_metadata({b"greenflow.schema": SCHEMA})
-        part = folder / f"{self.name}.parquet.part"
-        pq.write_table(table, part)
-        part.replace(folder / f"{self.name}.parquet")
+        with whole(folder / f"{self.name}.parquet") as part:
+            pq.write_table(table, part)
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("requests", "energy")}
         rest["energy"] = asdict(self.energy) if self.energy else None
         rest["cpu_seconds"] = dict(self.cpu_seconds)
-        part = folder / f"{self.name}.json.part"
-        part.write_text(json.dumps({"schema": 1, **rest, "totals": self.totals()}, indent=1), encoding="utf-8")
-        part.replace(folder / f"{self.name}.json")
+        with whole(folder / f"{self.name}.json") as part:
+            part.write_text(json.dumps({"schema": 1, **rest, "totals": self.totals()}, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path | str, name: str) -> ArmResult:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from greenflow_ray.config import LoadConfig
 from greenflow_ray.errors import DataError
+from greenflow_ray.files import whole
 
 SCHEMA_KEY = b"greenflow.schema"
 DURATION_KEY = b"greenflow.duration_s"
@@ -112,13 +113,10 @@ class Trace:
 
     def save(self, path: Path | str) -> None:
         """Write Parquet with columns ``time`` and ``user_id``, atomically."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         table = pa.table({"time": self.times, "user_id": self.user_ids})
         table = table.replace_schema_metadata({SCHEMA_KEY: b"1", DURATION_KEY: repr(self.duration_s).encode()})
-        part = path.with_name(path.name + ".part")
-        pq.write_table(table, part)
-        part.replace(path)
+        with whole(path) as part:
+            pq.write_table(table, part)
 
 
 def generate(rate: Rate, users: npt.NDArray[np.int64], seed: int) -> Trace:

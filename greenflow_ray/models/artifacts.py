@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from safetensors.torch import save as dump_tensors
 from greenflow_ray.config import CascadeConfig, ModelConfig, Section
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.errors import ArtifactError, ConfigError
+from greenflow_ray.files import whole
 from greenflow_ray.models import catalogue
 from greenflow_ray.models.base import Scorer
 from greenflow_ray.models.inputs import Sizes
@@ -74,14 +74,12 @@ def dump_weights(network: Network) -> bytes:
 
 def save(weights: Path, blob: bytes, manifest: ModelManifest) -> None:
     """Write weights and manifest, each atomically, the weights first: a torn pair fails its checksum."""
-    weights.parent.mkdir(parents=True, exist_ok=True)
     for path, content in (
         (weights, blob),
         (manifest_path(weights), (json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n").encode()),
     ):
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_bytes(content)
-        os.replace(fresh, path)
+        with whole(path) as part:
+            part.write_bytes(content)
 
 
 def read_manifest(weights: Path) -> ModelManifest:

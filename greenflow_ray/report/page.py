@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from greenflow_ray.config import RunPaths
+from greenflow_ray.files import whole
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts, style
 from greenflow_ray.report.schema import Arm, Price, Report, load
@@ -75,11 +76,8 @@ def render(report: Report, equal: ArmResult, greenflow: ArmResult, trajectory: S
 
 def save(text: str, path: Path | str) -> None:
     """Write the page atomically."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def rebuild(run: Path | str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from greenflow_ray.files import whole
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts, style
 from greenflow_ray.report.page import headline
@@ -21,12 +22,9 @@ def save_png(
     dpi: int = 160,
 ) -> None:
     """Write spend against budget and price over time to ``path``, on white, atomically."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     prices = report.prices if trajectory is None else trajectory
     figure = charts.spend_and_price(report, equal, greenflow, prices)
     data = f"{report.dataset}, synthetic data" if report.synthetic else report.dataset
     figure.suptitle(f"{headline(report)} ({data})", x=0.01, ha="left", color=style.INK, fontsize=12, weight="bold")
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
-    part.replace(path)
+    with whole(path) as part:
+        figure.savefig(part, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})

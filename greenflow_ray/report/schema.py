@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from greenflow_ray.errors import DataError
+from greenflow_ray.files import whole
 
 
 class Part(BaseModel):
@@ -165,11 +166,8 @@ class Report(Part):
 
     def save(self, path: Path | str) -> None:
         """Write ``report.json`` atomically."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(self.to_json(), encoding="utf-8")
-        part.replace(path)
+        with whole(path) as part:
+            part.write_text(self.to_json(), encoding="utf-8")
 
 
 def load(path: Path | str) -> Report:

@@ -16,6 +16,7 @@ from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import RewardConfig
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.errors import ArtifactError
+from greenflow_ray.files import whole
 from greenflow_ray.reward.features import RewardFeatures
 from greenflow_ray.reward.layout import layout
 from greenflow_ray.reward.model import RewardNet
@@ -52,9 +53,10 @@ class NetworkReward:
 
 def save_reward(folder: Path, net: RewardNet, manifest: RewardManifest) -> None:
     """Write weights, then the manifest that names their checksum; each file appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / "reward.safetensors", serialise(net))
-    _replace(folder / "reward.json", manifest.model_dump_json(indent=2).encode())
+    with whole(folder / "reward.safetensors") as part:
+        part.write_bytes(serialise(net))
+    with whole(folder / "reward.json") as part:
+        part.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
 
 def serialise(net: RewardNet) -> bytes:
@@ -100,9 +102,3 @@ def load_reward(folder: Path, space: ChainSpace, catalog: Catalog) -> NetworkRew
     )
     net.load_state_dict(load_tensors(blob))
     return NetworkReward(net.eval(), features)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)

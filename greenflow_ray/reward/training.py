@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,10 @@ from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
-from greenflow_ray.datasets.storage import load_clicks
+from greenflow_ray.datasets.storage import file_sha256, load_clicks
 from greenflow_ray.errors import ArtifactError, DataError
+from greenflow_ray.files import whole
+from greenflow_ray.models.artifacts import weights_path
 from greenflow_ray.models.base import Scorer
 from greenflow_ray.progress import Progress, silent
 from greenflow_ray.reward.artifact import RewardManifest, read_manifest, save_reward, serialise
@@ -52,7 +53,7 @@ def train_reward(
     if not force:
         try:
             manifest = read_manifest(folder)
-            if manifest.digest == digest and _sha256(folder / "reward.safetensors") == manifest.sha256:
+            if manifest.digest == digest and file_sha256(folder / "reward.safetensors") == manifest.sha256:
                 return RewardOutcome(manifest, reused=True)
         except (ArtifactError, OSError):
             pass  # absent or damaged: train it anew
@@ -112,10 +113,8 @@ def sample_clicks(
     realised = realised_clicks(
         runner, TableFeatures(dataset.users), clicks, progress=lambda done, of: progress(label, done / of)
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name("partial-" + path.name)
-    np.savez_compressed(partial, clicks=realised, digest=np.array(digest))
-    partial.replace(path)
+    with whole(path) as part, part.open("wb") as file:  # numpy would add its ending to a name
+        np.savez_compressed(file, clicks=realised, digest=np.array(digest))
     return clicks.users, realised
 
 
@@ -126,15 +125,10 @@ def _sample_digest(config: CascadeConfig, dataset: Dataset, space: ChainSpace) -
 def _weights(config: CascadeConfig) -> list[str]:
     """Checksum of every model's weights; of models without weights, their factory and arguments."""
     models = [model for stage in config.stages for model in stage.pool]
-    files = [model.weights or config.paths.models / f"{model.name}.safetensors" for model in models]
     return [
-        _sha256(file) if file.exists() else f"{model.factory} {model.args}"
-        for model, file in zip(models, files, strict=True)
+        file_sha256(file) if (file := weights_path(config, model)).exists() else f"{model.factory} {model.args}"
+        for model in models
     ]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(*parts: str) -> str:

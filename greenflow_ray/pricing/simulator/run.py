@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from greenflow_ray.files import whole
 from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.pricing.controller import ControllerSettings, PriceController, PriceNow
 from greenflow_ray.pricing.frontier import Frontier
@@ -198,7 +199,6 @@ def simulate(out: Path, seed: int = 0, progress: Progress = silent, *, seconds: 
         "definitions": (__doc__ or "").split("\n\n", 1)[1],
     }
     picture.draw(out / "simulation.png", world, day, report)
-    partial = out / "simulation.json.part"
-    partial.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(out / "simulation.json")
+    with whole(out / "simulation.json") as part:
+        part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return report
