@@ -69,6 +69,12 @@ class DataConfig(Section):
 
     format: Literal["auto", "synthetic", "movielens", "sequences"] = "auto"
     path: Path | None = None
+    seed: int | None = Field(
+        default=None, description="of the split of users and the cut of events; null: top-level seed"
+    )
+    view: int = Field(
+        default=0, ge=0, description="which random cut into history and clicks; only events without times have several"
+    )
     split: SplitConfig = SplitConfig()
     history: float = Field(default=0.5, gt=0, lt=1, description="share of a user's events that models may see")
     users: int = Field(default=6000, ge=100, description="synthetic set only")
@@ -192,6 +198,9 @@ class CascadeConfig(Section):
     """The whole declaration. Relative paths are taken from the working directory."""
 
     run: Path = Path("runs/demo")
+    prepared: Path | None = Field(
+        default=None, description="the prepared set's folder; null: data/ in the run's folder"
+    )
     seed: int = 0
     exposure: int = Field(default=20, ge=1, description="items exposed to the user (the paper's e)")
     history_length: int = Field(default=32, ge=1, description="most recent history items that models attend to")
@@ -218,7 +227,12 @@ class CascadeConfig(Section):
     @property
     def paths(self) -> RunPaths:
         """Where this run's files lie."""
-        return RunPaths(self.run)
+        return RunPaths(self.run, self.prepared)
+
+    @property
+    def data_seed(self) -> int:
+        """Seed of all that concerns the data."""
+        return self.seed if self.data.seed is None else self.data.seed
 
     def check_corpus(self, n_items: int) -> None:
         """Raise ConfigError if a stage would score more items than the corpus holds."""
@@ -239,10 +253,10 @@ class CascadeConfig(Section):
 class RunPaths:
     """Layout of a run's folder; every other module asks here instead of joining names."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, prepared: Path | None = None) -> None:
         self.root = Path(root)
         self.config = self.root / "cascade.yaml"
-        self.data = self.root / "data"
+        self.data = prepared or self.root / "data"
         self.models = self.root / "models"
         self.reward = self.root / "reward"
         self.prices = self.root / "prices" / "prices.sqlite"

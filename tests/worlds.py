@@ -54,6 +54,7 @@ def make_world(seed: int = 0, n_users: int = 40, n_items: int = 60) -> World:
         tokens=Ragged.from_rows([[u % 2, 2 + u % 3] for u in range(n_users)]),
         vocabulary=("gender=F", "gender=M", "age=18", "age=25", "age=35"),
         history=Ragged.from_rows([rng.choice(n_items, size=u % 6, replace=False) for u in range(n_users)]),
+        since=np.zeros(n_users, dtype=np.int64),
     )
     liked = [np.setdiff1d(np.argsort(-truth[u])[:8], users.history.row(u)) for u in range(n_users)]
     space = ChainSpace(
@@ -64,7 +65,7 @@ def make_world(seed: int = 0, n_users: int = 40, n_items: int = 60) -> World:
         )
     )
     return World(
-        Dataset("tiny", True, seed, f"tiny-{seed}", catalog, users),
+        Dataset("tiny", True, True, seed, f"tiny-{seed}", catalog, users),
         pool,
         space,
         Clicks(np.arange(n_users), Ragged.from_rows(liked)),

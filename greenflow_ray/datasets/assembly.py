@@ -41,18 +41,22 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     """Bring interactions to the schema.
 
     Of several events of one (user, item) pair the first counts. A user's oldest ``data.history`` share (rounded down)
-    becomes the history, the newest part the held-out clicks; without times the order is drawn at random, from the
-    seed and the events' positions alone. Users with a single event are kept, with an empty history. The corpus is
+    becomes the history, the newest part the held-out clicks; without times the order is drawn at random, from seed,
+    view and the events' positions alone. Users with a single event are kept, with an empty history. The corpus is
     every item with an event; users without events do not appear.
 
     Raises DataError if there are no events, or too few users to split.
     """
     if len(source.users) == 0:
         raise DataError(f"{source.name}: no interactions; give a data folder with at least one event a user")
-    order = _order(source, seed)
+    if data.view and source.times is not None:
+        raise DataError(f"data.view: {source.name} has times, so there is one cut into history and clicks; set it to 0")
+    order = _order(source, seed, data.view)
     users, items = source.users[order], source.items[order]
     first = _first_of_pairs(users, items)
     users, items = users[first], items[first]
+    times = np.zeros(len(source.users), dtype=np.int64) if source.times is None else source.times
+    times = times[order][first]
     user_ids, user_rows, counts = np.unique(users, return_inverse=True, return_counts=True)
     item_ids, item_rows = np.unique(items, return_inverse=True)
     events = Ragged.from_lengths(item_rows.astype(np.int32), counts)
@@ -64,14 +68,17 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     split = split_users(len(user_ids), data.split, seed)
     user_table = TokenTable.from_names([source.user_tokens.get(int(u), ()) for u in user_ids])
     item_table = TokenTable.from_names([source.item_tokens.get(int(i), ()) for i in item_ids])
-    table = Users(user_ids.astype(np.int64), split, user_table.tokens, user_table.vocabulary, history)
+    table = Users(
+        user_ids.astype(np.int64), split, user_table.tokens, user_table.vocabulary, history, times[events.offsets[:-1]]
+    )
     catalog = Catalog(
         item_ids.astype(np.int64),
         item_table.tokens,
         item_table.vocabulary,
         popularity(len(item_ids), table, held_out),
     )
-    return Dataset(source.name, False, seed, digest, catalog, table), clicks_by_split(split, held_out)
+    dataset = Dataset(source.name, False, source.times is not None, seed, digest, catalog, table)
+    return dataset, clicks_by_split(split, held_out)
 
 
 def popularity(n_items: int, users: Users, held_out: Ragged) -> npt.NDArray[np.float32]:
@@ -87,11 +94,11 @@ def clicks_by_split(split: npt.NDArray[np.int8], held_out: Ragged) -> dict[Split
     return {s: Clicks(r.astype(np.int64), held_out.take(r)) for s, r in rows.items()}
 
 
-def _order(source: Interactions, seed: int) -> npt.NDArray[np.int64]:
-    """Events by user, then by time (ties: as in the file); without times at random."""
+def _order(source: Interactions, seed: int, view: int) -> npt.NDArray[np.int64]:
+    """Events by user, then by time (ties: as in the file); without times at random, otherwise in each view."""
     if source.times is not None:
         return np.lexsort((np.arange(len(source.users)), source.times, source.users)).astype(np.int64)
-    keys = np.random.default_rng([seed, 0x0DE2]).random(len(source.users))
+    keys = np.random.default_rng([seed, 0x0DE2] + ([view] if view else [])).random(len(source.users))
     return np.lexsort((keys, source.users)).astype(np.int64)
 
 

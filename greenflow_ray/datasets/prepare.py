@@ -50,7 +50,7 @@ def resolve(config: CascadeConfig) -> tuple[str, Path | None]:
 def source_digest(config: CascadeConfig) -> str:
     """Digest of all that decides the prepared set: source files' bytes, settings, seed, version of this code."""
     name, path = resolve(config)
-    sha = hashlib.sha256(f"{storage.SCHEMA_VERSION} {name} {config.digest('data', 'seed')}".encode())
+    sha = hashlib.sha256(f"{storage.SCHEMA_VERSION} {name} {config.digest('data')} {config.data_seed}".encode())
     if path is not None:
         for file in _READERS[name].source_files(path):
             sha.update(f"{file.name} {storage.file_sha256(file)}".encode())
@@ -72,13 +72,13 @@ def prepare(config: CascadeConfig, *, progress: Progress = silent) -> Dataset:
         return held
     if path is None:
         progress(f"data: drawing {config.data.users} users and {config.data.items} items", 0.1)
-        dataset, clicks, truth = synthetic.generate(config.data, config.seed, digest)
+        dataset, clicks, truth = synthetic.generate(config.data, config.data_seed, digest)
         with storage.replacing(folder) as fresh:
             storage.write(fresh, dataset, clicks)
             synthetic.save_truth(fresh, truth)
     else:
         progress(f"data: reading {path} as {name}", 0.1)
-        dataset, clicks = assemble(_READERS[name].read(path), config.data, config.seed, digest)
+        dataset, clicks = assemble(_READERS[name].read(path), config.data, config.data_seed, digest)
         progress("data: writing", 0.8)
         storage.save(folder, dataset, clicks)
     progress(f"data: {dataset.name}, {len(dataset.users)} users, {len(dataset.catalog)} items", 1.0)

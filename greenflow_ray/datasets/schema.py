@@ -54,6 +54,7 @@ class Users:
         tokens: context tokens of every user (gender, age, …).
         vocabulary: readable name of every context token, ``field=value``.
         history: item indices clicked in the past, oldest first.
+        since: time of the oldest event, in the source's unit, int64 ``[n]``; 0 where times are unknown.
     """
 
     user_ids: npt.NDArray[np.int64]
@@ -61,6 +62,7 @@ class Users:
     tokens: Ragged
     vocabulary: tuple[str, ...]
     history: Ragged
+    since: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -80,10 +82,15 @@ class Clicks:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared data set, without the held-out clicks (see :mod:`greenflow_ray.datasets.storage`)."""
+    """A prepared data set, without the held-out clicks (see :mod:`greenflow_ray.datasets.storage`).
+
+    ``ordered``: a user's history is older than its held-out clicks; if not, the cut between them is random, and
+    another one (``data.view``) is as good.
+    """
 
     name: str
     synthetic: bool
+    ordered: bool
     seed: int
     digest: str
     catalog: Catalog

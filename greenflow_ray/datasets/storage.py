@@ -26,7 +26,7 @@ from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
 from greenflow_ray.errors import ArtifactError, DataError
 from greenflow_ray.ragged import Ragged
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the files' layout and of the code that fills them; part of every digest."""
 
 MANIFEST = "manifest.json"
@@ -78,6 +78,7 @@ def write(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> Non
         "split": users.split,
         "tokens": _lists(users.tokens),
         "history": _lists(users.history),
+        "since": users.since,
     }
     pq.write_table(pa.table(columns), folder / "users.parquet")
     columns = {"item_id": catalog.item_ids, "tokens": _lists(catalog.tokens), "popularity": catalog.popularity}
@@ -90,6 +91,7 @@ def write(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> Non
         "schema": SCHEMA_VERSION,
         "name": dataset.name,
         "synthetic": dataset.synthetic,
+        "ordered": dataset.ordered,
         "seed": dataset.seed,
         "digest": dataset.digest,
         "users": len(users),
@@ -133,6 +135,7 @@ def load(folder: Path) -> Dataset:
         tokens=_ragged(table, "tokens"),
         vocabulary=tuple(vocabulary["users"]),
         history=_ragged(table, "history"),
+        since=_flat(table, "since", np.int64),
     )
     table = pq.read_table(folder / "items.parquet")
     catalog = Catalog(
@@ -141,7 +144,15 @@ def load(folder: Path) -> Dataset:
         vocabulary=tuple(vocabulary["items"]),
         popularity=_flat(table, "popularity", np.float32),
     )
-    return Dataset(manifest["name"], manifest["synthetic"], int(manifest["seed"]), manifest["digest"], catalog, users)
+    return Dataset(
+        name=manifest["name"],
+        synthetic=manifest["synthetic"],
+        ordered=manifest["ordered"],
+        seed=int(manifest["seed"]),
+        digest=manifest["digest"],
+        catalog=catalog,
+        users=users,
+    )
 
 
 def load_clicks(folder: Path, split: Split) -> Clicks:

@@ -103,6 +103,7 @@ def generate(data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Sp
         tokens=user_tokens.tokens,
         vocabulary=user_tokens.vocabulary,
         history=history,
+        since=np.zeros(data.users, dtype=np.int64),
     )
     catalog = Catalog(
         item_ids=np.arange(1, data.items + 1, dtype=np.int64),
@@ -110,7 +111,7 @@ def generate(data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Sp
         vocabulary=item_tokens.vocabulary,
         popularity=popularity(data.items, users, held_out),
     )
-    return Dataset("synthetic", True, seed, digest, catalog, users), clicks_by_split(split, held_out), truth
+    return Dataset("synthetic", True, True, seed, digest, catalog, users), clicks_by_split(split, held_out), truth
 
 
 def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -13,12 +15,19 @@ from greenflow_ray.datasets.schema import Clicks, RequestBatch
 from greenflow_ray.models.base import CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 
+I32 = npt.NDArray[np.int32]
+ABSENT = np.int32(2**31 - 1)
+"""Place of an item that a prefix of stages does not keep."""
+
+Prefix = tuple[tuple[str, int], ...]
+
 
 class ChainRunner:
     """Serves users with every chain of a space at once.
 
-    Chains that share a beginning share its work, and an item that several chains score with one model is scored once.
-    The result equals serving each chain by itself.
+    Chains that share a beginning share its work, and an item that several chains score with one model is scored once,
+    and sorted once: what a chain keeps are the first of that order which the stage before kept too. The result
+    equals serving each chain by itself; ties go to the lower item index, as in serving.
     """
 
     def __init__(self, space: ChainSpace, pool: Mapping[str, Scorer], n_items: int, exposure: int) -> None:
@@ -26,68 +35,84 @@ class ChainRunner:
         self.pool = pool
         self.n_items = n_items
         self.exposure = exposure
+        self._chains: dict[Prefix, int] = {
+            tuple((c.model, c.items) for c in chain.choices): j for j, chain in enumerate(space.chains)
+        }
 
-    def run(self, requests: RequestBatch) -> npt.NDArray[np.int64]:
-        """Exposed items of every request under every chain, int64 ``[B, J, e]``, best first, then -1."""
-        out = np.full((len(requests), len(self.space), self.exposure), -1, dtype=np.int64)
-        scores: dict[str, npt.NDArray[np.float32]] = {}
-        corpus = np.tile(np.arange(self.n_items), (len(requests), 1))
-        corpus[requests.history.row_ids, requests.history.values] = -1
-        self._descend(requests, scores, 0, {(): corpus}, out)
+    def run(self, requests: RequestBatch) -> I32:
+        """Exposed items of every request under every chain, int32 ``[B, J, e]``, best first, then -1."""
+        out = np.full((len(requests), len(self.space), self.exposure), -1, dtype=np.int32)
+        start = np.tile(np.arange(self.n_items, dtype=np.int32), (len(requests), 1))
+        start[requests.history.row_ids, requests.history.values] = ABSENT
+        self._descend(requests, 0, {(): start}, out)
         return out
 
-    def _descend(
-        self,
-        requests: RequestBatch,
-        scores: dict[str, npt.NDArray[np.float32]],
-        k: int,
-        orders: dict[tuple[tuple[str, int], ...], npt.NDArray[np.int64]],
-        out: npt.NDArray[np.int64],
-    ) -> None:
-        """Extend every prefix by stage ``k``; ``orders`` holds each prefix's items, best first."""
-        stage = self.space.stages[k]
-        wanted = {tuple((c.model, c.items) for c in chain.choices): j for j, chain in enumerate(self.space.chains)}
-        prefixes = {key[: k + 1] for key in wanted}
-        following: dict[tuple[tuple[str, int], ...], npt.NDArray[np.int64]] = {}
-        for model in stage.pool:
+    def _descend(self, requests: RequestBatch, k: int, places: dict[Prefix, I32], out: I32) -> None:
+        """Extend every prefix by stage ``k``; ``places`` holds each item's place in its order, ``[B, n_items]``."""
+        last = k + 1 == len(self.space.stages)
+        prefixes = sorted({key[: k + 1] for key in self._chains})
+        following: dict[Prefix, I32] = {}
+        for model in self.space.stages[k].pool:
             mine = [p for p in prefixes if p[-1][0] == model.name]
-            inputs = {p: orders[p[:-1]][:, : p[-1][1]] for p in mine}
-            self._score(requests, scores, model.name, list(inputs.values()), whole=k == 0)
-            for prefix, items in inputs.items():
-                value = np.take_along_axis(scores[model.name], np.maximum(items, 0), axis=1)
-                value = np.where(items >= 0, value, -np.inf)
-                best = np.argsort(-value, axis=1, kind="stable")
-                following[prefix] = np.take_along_axis(items, best, axis=1)
-        if k + 1 < len(self.space.stages):
-            self._descend(requests, scores, k + 1, following, out)
-            return
-        for prefix, items in following.items():
-            top = items[:, : self.exposure]
-            out[:, wanted[prefix], : top.shape[1]] = top
+            if not mine:
+                continue
+            needed = np.zeros((len(requests), self.n_items), dtype=bool)
+            for parent in dict.fromkeys(p[:-1] for p in mine):
+                widest = max(p[-1][1] for p in mine if p[:-1] == parent)
+                # Nobody has been ranked before the first stage: it takes every item that is not in the history.
+                needed |= places[parent] < (ABSENT if k == 0 else widest)
+            order = self._ordered(requests, model.name, needed, whole=k == 0)
+            for prefix in mine:
+                limit = int(ABSENT) if k == 0 else prefix[-1][1]
+                if last:
+                    _expose(order, places[prefix[:-1]], limit, out[:, self._chains[prefix]])
+                else:
+                    held = np.full((len(requests), self.n_items), ABSENT, dtype=np.int32)
+                    _place(order, places[prefix[:-1]], limit, held)
+                    following[prefix] = held
+        if not last:
+            self._descend(requests, k + 1, following, out)
 
-    def _score(
-        self,
-        requests: RequestBatch,
-        scores: dict[str, npt.NDArray[np.float32]],
-        name: str,
-        inputs: list[npt.NDArray[np.int64]],
-        *,
-        whole: bool,
-    ) -> None:
-        """Fill ``scores[name]``, ``[B, n_items]``, for all items of ``inputs``."""
+    def _ordered(self, requests: RequestBatch, name: str, needed: npt.NDArray[np.bool_], *, whole: bool) -> I32:
+        """The ``needed`` items of every request, best first by model ``name``, then -1; int32 ``[B, most]``."""
         scorer = self.pool[name]
-        if whole and isinstance(scorer, CorpusScorer):
-            scores[name] = scorer.score_corpus(requests)
-            return
-        needed = np.zeros((len(requests), self.n_items + 1), dtype=bool)
-        for items in inputs:
-            np.put_along_axis(needed, items, True, axis=1)
-        needed = needed[:, :-1]  # the last column took the -1 of missing items
+        lengths = needed.sum(axis=1)
         rows, items = np.nonzero(needed)
-        candidates = Ragged.from_lengths(items.astype(np.int32), needed.sum(axis=1))
-        table = np.zeros(needed.shape, dtype=np.float32)
-        table[rows, items] = scorer.score(requests, candidates)
-        scores[name] = table
+        candidates = Ragged.from_lengths(items.astype(np.int32), lengths)
+        if whole and isinstance(scorer, CorpusScorer):
+            scores = scorer.score_corpus(requests)[rows, items]
+        else:
+            scores = scorer.score(requests, candidates)
+        best = np.lexsort((items, -scores, rows))
+        return Ragged(candidates.values[best], candidates.offsets).padded(int(lengths.max(initial=0)), -1)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _place(order: Any, parent: Any, limit: int, out: Any) -> None:
+    """Number, in ``order``, the items whose place in ``parent`` lies below ``limit``."""
+    for b in range(order.shape[0]):
+        rank = 0
+        for i in range(order.shape[1]):
+            item = order[b, i]
+            if item < 0:
+                break
+            if parent[b, item] < limit:
+                out[b, item] = rank
+                rank += 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _expose(order: Any, parent: Any, limit: int, out: Any) -> None:
+    """The first items of ``order`` whose place in ``parent`` lies below ``limit``, as many as ``out`` holds."""
+    for b in range(order.shape[0]):
+        rank = 0
+        for i in range(order.shape[1]):
+            item = order[b, i]
+            if item < 0 or rank == out.shape[1]:
+                break
+            if parent[b, item] < limit:
+                out[b, rank] = item
+                rank += 1
 
 
 def realised_clicks(
@@ -95,23 +120,27 @@ def realised_clicks(
     features: TableFeatures,
     clicks: Clicks,
     *,
+    exposures: Sequence[int] = (),
     batch: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> npt.NDArray[np.int16]:
     """Clicks of every user of ``clicks`` among the items that every chain exposes, int16 ``[n, J]``.
 
+    With ``exposures``, each at most the runner's, those of every shorter list too: int16 ``[len(exposures), n, J]``.
     The chains are run from features alone; the clicks are looked at only afterwards.
     """
+    cuts = np.asarray(exposures or (runner.exposure,)) - 1
     n = len(clicks.users)
-    out = np.zeros((n, len(runner.space)), dtype=np.int16)
+    out = np.zeros((len(cuts), n, len(runner.space)), dtype=np.int16)
     for start in range(0, n, batch):
         rows = np.arange(start, min(start + batch, n))
         exposed = runner.run(features.rows(clicks.users[rows]))
         liked = np.zeros((len(rows), runner.n_items + 1), dtype=bool)
         mine = clicks.items.take(rows)
         liked[mine.row_ids, mine.values] = True
-        hits = np.take_along_axis(liked, exposed.reshape(len(rows), -1), axis=1)
-        out[rows] = hits.reshape(exposed.shape).sum(axis=2)
+        hits = np.take_along_axis(liked, exposed.reshape(len(rows), -1), axis=1).reshape(exposed.shape)
+        summed = np.cumsum(hits, axis=2, dtype=np.int16)
+        out[:, rows] = np.moveaxis(summed[:, :, cuts], 2, 0)
         if progress is not None:
             progress(int(rows[-1]) + 1, n)
-    return out
+    return out if exposures else out[0]
