@@ -11,6 +11,7 @@ import numpy.typing as npt
 from greenflow_ray.config import DataConfig
 from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
 from greenflow_ray.datasets.splits import split_users
+from greenflow_ray.datasets.token_columns import TokensById
 from greenflow_ray.datasets.tokens import TokenTable
 from greenflow_ray.errors import DataError
 from greenflow_ray.ragged import Ragged
@@ -25,16 +26,22 @@ class Interactions:
         users: outside id of the user of every event, int64 ``[events]``.
         items: outside id of the item of every event, int64 ``[events]``.
         times: when it happened, in any unit that orders a user's events, int64 ``[events]``; None: unknown.
-        user_tokens: ``field=value`` names by user id.
-        item_tokens: ``field=value`` names by item id.
+        user_tokens: ``field=value`` names by user id; arrays where there are very many.
+        item_tokens: ``field=value`` names by item id; arrays where there are very many.
+        dropped: rows that were left out, by reason.
+        remarks: what a person should know about how the source was read.
+        clock: unit of ``times`` since 1970, in seconds; None: they only order events.
     """
 
     name: str
     users: npt.NDArray[np.int64]
     items: npt.NDArray[np.int64]
     times: npt.NDArray[np.int64] | None
-    user_tokens: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    item_tokens: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    user_tokens: Mapping[int, Sequence[str]] | TokensById = field(default_factory=dict)
+    item_tokens: Mapping[int, Sequence[str]] | TokensById = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    clock: float | None = None
 
 
 def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Split, Clicks]]:
@@ -66,10 +73,15 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     history = Ragged.from_lengths(events.values[past], cut)
     held_out = Ragged.from_lengths(events.values[~past], counts - cut)
     split = split_users(len(user_ids), data.split, seed)
-    user_table = TokenTable.from_names([source.user_tokens.get(int(u), ()) for u in user_ids])
-    item_table = TokenTable.from_names([source.item_tokens.get(int(i), ()) for i in item_ids])
+    user_table, item_table = _table(source.user_tokens, user_ids), _table(source.item_tokens, item_ids)
     table = Users(
-        user_ids.astype(np.int64), split, user_table.tokens, user_table.vocabulary, history, times[events.offsets[:-1]]
+        user_ids=user_ids.astype(np.int64),
+        split=split,
+        tokens=user_table.tokens,
+        vocabulary=user_table.vocabulary,
+        history=history,
+        since=times[events.offsets[:-1]],
+        weights=user_table.weights,
     )
     catalog = Catalog(
         item_ids.astype(np.int64),
@@ -79,6 +91,13 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     )
     dataset = Dataset(source.name, False, source.times is not None, seed, digest, catalog, table)
     return dataset, clicks_by_split(split, held_out)
+
+
+def _table(names: Mapping[int, Sequence[str]] | TokensById, ids: npt.NDArray[np.int64]) -> TokenTable:
+    """Tokens of ``ids``, in that order."""
+    if isinstance(names, TokensById):
+        return names.table(ids)
+    return TokenTable.from_names([names.get(int(i), ()) for i in ids])
 
 
 def popularity(n_items: int, users: Users, held_out: Ragged) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.datasets.schema import RequestBatch, Users
+from greenflow_ray.ragged import Ragged
 
 
 class FeatureSource(Protocol):
@@ -45,6 +46,9 @@ class TableFeatures:
             known = np.ones(len(rows), dtype=np.bool_)
         tokens = self._users.tokens.take(rows)
         history = self._users.history.take(rows)
+        weights = self._users.weights
+        if weights is not None:
+            weights = Ragged(weights, self._users.tokens.offsets).take(rows).where(known).values
         if not known.all():
             tokens, history = (r.where(known) for r in (tokens, history))
-        return RequestBatch(ids, known, tokens, history)
+        return RequestBatch(ids, known, tokens, history, weights)

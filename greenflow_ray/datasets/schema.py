@@ -55,6 +55,7 @@ class Users:
         vocabulary: readable name of every context token, ``field=value``.
         history: item indices clicked in the past, oldest first.
         since: time of the oldest event, in the source's unit, int64 ``[n]``; 0 where times are unknown.
+        weights: how much each context token counts, float32 aligned with ``tokens.values``; None: all one.
     """
 
     user_ids: npt.NDArray[np.int64]
@@ -63,6 +64,7 @@ class Users:
     vocabulary: tuple[str, ...]
     history: Ragged
     since: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -106,12 +108,14 @@ class RequestBatch:
         known: whether the user is known; an unknown one has no context and no history, bool ``[B]``.
         tokens: context tokens, one row a request.
         history: item indices, oldest first, whole (a model keeps its own most recent part).
+        weights: how much each context token counts, float32 aligned with ``tokens.values``; None: all one.
     """
 
     user_ids: npt.NDArray[np.int64]
     known: npt.NDArray[np.bool_]
     tokens: Ragged
     history: Ragged
+    weights: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)

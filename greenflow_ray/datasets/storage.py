@@ -80,6 +80,8 @@ def write(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> Non
         "history": _lists(users.history),
         "since": users.since,
     }
+    if users.weights is not None:
+        columns["weights"] = _lists(Ragged(users.weights, users.tokens.offsets))
     pq.write_table(pa.table(columns), folder / "users.parquet")
     columns = {"item_id": catalog.item_ids, "tokens": _lists(catalog.tokens), "popularity": catalog.popularity}
     pq.write_table(pa.table(columns), folder / "items.parquet")
@@ -136,6 +138,7 @@ def load(folder: Path) -> Dataset:
         vocabulary=tuple(vocabulary["users"]),
         history=_ragged(table, "history"),
         since=_flat(table, "since", np.int64),
+        weights=_ragged(table, "weights", np.float32).values if "weights" in table.column_names else None,
     )
     table = pq.read_table(folder / "items.parquet")
     catalog = Catalog(
@@ -185,14 +188,15 @@ def _clicks_sha256(clicks: Clicks) -> str:
 
 
 def _lists(ragged: Ragged) -> Any:
-    return pa.ListArray.from_arrays(pa.array(ragged.offsets.astype(np.int32)), pa.array(ragged.values, pa.int32()))
+    kind = pa.float32() if ragged.values.dtype.kind == "f" else pa.int32()
+    return pa.ListArray.from_arrays(pa.array(ragged.offsets.astype(np.int32)), pa.array(ragged.values, kind))
 
 
 def _flat(table: Any, name: str, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.ascontiguousarray(table.column(name).to_numpy(), dtype=dtype)
 
 
-def _ragged(table: Any, name: str) -> Ragged:
+def _ragged(table: Any, name: str, dtype: npt.DTypeLike = np.int32) -> Ragged:
     column = table.column(name).combine_chunks()
     lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-    return Ragged.from_lengths(np.ascontiguousarray(column.flatten().to_numpy(), dtype=np.int32), lengths)
+    return Ragged.from_lengths(np.ascontiguousarray(column.flatten().to_numpy(), dtype=dtype), lengths)

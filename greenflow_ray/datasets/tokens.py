@@ -14,10 +14,14 @@ from greenflow_ray.ragged import Ragged
 
 @dataclass(frozen=True)
 class TokenTable:
-    """Tokens of many rows: ``tokens`` holds indices into ``vocabulary``, one row an item or user."""
+    """Tokens of many rows: ``tokens`` holds indices into ``vocabulary``, one row an item or user.
+
+    ``weights``, float32 aligned with ``tokens.values``, says how much each token counts; None: all one.
+    """
 
     tokens: Ragged
     vocabulary: tuple[str, ...]
+    weights: npt.NDArray[np.float32] | None = None
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, npt.NDArray[Any]]) -> TokenTable:

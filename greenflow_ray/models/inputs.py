@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 
@@ -64,30 +65,45 @@ class UserInputs:
         offsets: start of every user's tokens, int64 ``[B]``.
         history: item indices, oldest first, left-aligned, padded with 0, int64 ``[B, L]``.
         mask: 1 where ``history`` holds an item, else 0, float32 ``[B, L]``.
+        shares: share of every token in its user's context, float32 ``[total]``; None: equal shares.
     """
 
     tokens: torch.Tensor
     offsets: torch.Tensor
     history: torch.Tensor
     mask: torch.Tensor
+    shares: torch.Tensor | None = None
 
     @classmethod
     def of(cls, requests: RequestBatch, sizes: Sizes) -> UserInputs:
         """Tensors of a batch of requests; of each history the last ``sizes.history`` items are kept."""
-        return cls.from_arrays(requests.tokens, requests.history.padded(sizes.history, -1), sizes)
+        history = requests.history.padded(sizes.history, -1)
+        return cls.from_arrays(requests.tokens, history, sizes, requests.weights)
 
     @classmethod
     def from_arrays(
-        cls, tokens: Ragged, history: np.ndarray[tuple[int, ...], np.dtype[np.int32]], sizes: Sizes
+        cls,
+        tokens: Ragged,
+        history: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
+        sizes: Sizes,
+        weights: npt.NDArray[np.float32] | None = None,
     ) -> UserInputs:
-        """Tensors of context tokens and a padded history ``[B, L]`` (-1: no item)."""
+        """Tensors of context tokens, with their weights if they have any, and a padded history ``[B, L]`` (-1: none)."""
         held = history >= 0
         return cls(
             torch.from_numpy(np.minimum(tokens.values, sizes.user_tokens).astype(np.int64)),
             torch.from_numpy(tokens.offsets[:-1].astype(np.int64)),
             torch.from_numpy(np.where(held, history, 0).astype(np.int64)),
             torch.from_numpy(held.astype(np.float32)),
+            None if weights is None else torch.from_numpy(shares(tokens, weights)),
         )
+
+
+def shares(tokens: Ragged, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Weights scaled to sum to one in every row of ``tokens``, float32 ``[total]``; a row of zeros stays zero."""
+    sums = np.bincount(tokens.row_ids, weights, minlength=len(tokens))
+    out: npt.NDArray[np.float32] = (weights / np.where(sums > 0, sums, 1.0)[tokens.row_ids]).astype(np.float32)
+    return out
 
 
 def popularity_features(catalog: Catalog) -> torch.Tensor:

@@ -120,11 +120,19 @@ class Network(nn.Module, ABC):
         """Item vectors ``[n_items, width]``, joined by popularity if the network sees it."""
         return torch.cat([vectors, self.popularity], 1) if self._sees("popularity") else vectors
 
+    def _context(self, inputs: UserInputs) -> Tensor:
+        """Mean of the context tokens' vectors, weighted where tokens have weights, ``[B, context_width]``."""
+        if inputs.shares is None:
+            return F.embedding_bag(inputs.tokens, self.context.weight, inputs.offsets, mode="mean")
+        return F.embedding_bag(
+            inputs.tokens, self.context.weight, inputs.offsets, mode="sum", per_sample_weights=inputs.shares
+        )
+
     def user_vector(self, inputs: UserInputs, history: Tensor) -> Tensor:
         """Context, mean of the ``history`` vectors ``[B, L, width]``, mean popularity: ``[B, user_width]``."""
         parts = []
         if self._sees("context"):
-            parts.append(F.embedding_bag(inputs.tokens, self.context.weight, inputs.offsets, mode="mean"))
+            parts.append(self._context(inputs))
         if self._sees("history"):
             share = (inputs.mask / inputs.mask.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
             parts.append((history * share).sum(1))

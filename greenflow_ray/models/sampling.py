@@ -55,6 +55,10 @@ class Sampler:
     def __init__(self, dataset: Dataset, clicks: Clicks, settings: TrainingConfig, sizes: Sizes) -> None:
         self._settings, self._sizes = settings, sizes
         self._tokens = dataset.users.tokens.take(clicks.users)
+        weights = dataset.users.weights
+        if weights is not None:
+            weights = Ragged(weights, dataset.users.tokens.offsets).take(clicks.users).values
+        self._weights = weights
         self._history = dataset.users.history.take(clicks.users)
         self._targets = clicks.items
         self._with_events = np.flatnonzero(self._history.lengths + self._targets.lengths > 1)
@@ -98,13 +102,17 @@ class Sampler:
         labels = np.zeros(candidates.shape, dtype=np.float32)
         labels[:, :count] = 1
         return Batch(
-            UserInputs.from_arrays(self._tokens.take(users), history, self._sizes),
+            UserInputs.from_arrays(self._tokens.take(users), history, self._sizes, self._weights_of(users)),
             torch.from_numpy(candidates),
             torch.from_numpy(labels),
             torch.from_numpy(np.concatenate([used, real.astype(np.float32)], axis=1)),
             torch.from_numpy(self._shift[candidates]),
             torch.from_numpy(rng.integers(self._sizes.items, size=history.shape)),
         )
+
+    def _weights_of(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
+        """Weights of the context tokens of ``users``, if tokens have weights."""
+        return None if self._weights is None else self._weights[self._tokens.positions(users)]
 
     def _is_clicked(self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         keys = users[:, None] * self._sizes.items + items

@@ -79,7 +79,8 @@ class RewardFeatures:
         out[:, k + 4] = requests.known
         columns = self.context[requests.tokens.values]
         keep = columns >= 0
-        out[requests.tokens.row_ids[keep], k + 5 + columns[keep]] = 1.0
+        weights = np.float32(1.0) if requests.weights is None else requests.weights[keep]
+        out[requests.tokens.row_ids[keep], k + 5 + columns[keep]] = weights
         return out
 
 

@@ -1,0 +1,203 @@
+"""Reading big text files in blocks: bounded memory, progress by bytes, and errors that name file, line and cure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from greenflow_ray.errors import DataError
+from greenflow_ray.progress import Progress, silent
+
+BLOCK = 8 << 20
+"""Bytes read at a time."""
+
+INT = pa.int64()
+TEXT = pa.string()
+REAL = pa.float64()
+
+_ROW = re.compile(r"Row #(\d+)")
+
+
+class Meter:
+    """Turns bytes read of several files into one share done."""
+
+    def __init__(self, files: Sequence[Path], progress: Progress = silent, message: str = "data: reading") -> None:
+        self._total = max(1, sum(file.stat().st_size for file in files))
+        self._done, self._progress, self._message = 0, progress, message
+        progress(message, 0.0)
+
+    def add(self, count: int) -> None:
+        """Say that ``count`` more bytes were read."""
+        self._done = min(self._total, self._done + count)
+        self._progress(self._message, self._done / self._total)
+
+
+def blocks(path: Path, meter: Meter, size: int = BLOCK) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+    """Yield the bytes of a file in blocks of whole lines, each with the number of its first line (from 1).
+
+    Every block ends with a newline, also where the file does not. Memory: about ``size``, or the longest line.
+    """
+    rest, number = b"", 1
+    with _opened(path) as file:
+        while chunk := file.read(size):
+            meter.add(len(chunk))
+            end = chunk.rfind(b"\n") + 1
+            if end == 0:
+                rest += chunk
+                continue
+            whole, rest = rest + chunk[:end], chunk[end:]
+            yield np.frombuffer(whole, dtype=np.uint8), number
+            number += whole.count(b"\n")
+    if rest.strip():
+        yield np.frombuffer(rest + b"\n", dtype=np.uint8), number
+
+
+def rows(
+    path: Path,
+    wanted: Mapping[str, pa.DataType],
+    meter: Meter,
+    *,
+    shape: str,
+    delimiter: str = ",",
+    names: Sequence[str] | None = None,
+    quoted: bool = False,
+    encoding: str = "utf8",
+) -> Iterator[Any]:
+    """Yield record batches of the ``wanted`` columns of a delimited file, with pyarrow's reader.
+
+    ``names`` are the columns of a file without header. ``shape`` shows in errors what a line should look like.
+    Raises DataError naming file, line and cure: missing columns, wrong column counts, values of a wrong type, values
+    that are not finite, empty files. Blank lines are passed over.
+    """
+    if names is None:
+        _check_header(path, wanted, shape, delimiter, encoding)
+    elif not path.is_file() or path.stat().st_size == 0:
+        raise DataError(f"{path}: empty; expected lines like {shape!r}")
+    any_row = False
+    try:
+        with csv.open_csv(
+            str(path),
+            # One thread: only then do errors tell the row, and the order of columns' work costs little.
+            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names, encoding=encoding),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
+            ),
+            convert_options=csv.ConvertOptions(
+                column_types=dict(wanted), include_columns=list(wanted), null_values=[], strings_can_be_null=False
+            ),
+        ) as reader:
+            for batch in reader:
+                meter.add(min(BLOCK, path.stat().st_size))
+                any_row |= batch.num_rows > 0
+                for index, (name, kind) in enumerate(wanted.items()):
+                    if kind == REAL and not np.isfinite(batch.column(index).to_numpy()).all():
+                        raise pa.ArrowInvalid(f"column {name!r} holds NaN or infinity")
+                yield batch
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        if "Empty CSV" in str(error):
+            raise DataError(f"{path}: empty; expected lines like {shape!r}") from error
+        kinds = dict.fromkeys(names, TEXT) if names is not None else _header(path, delimiter, encoding)
+        checks = [_check_of(wanted.get(name, TEXT)) for name in kinds]
+        raise _culprit(path, checks, shape, delimiter, encoding, str(error), header=names is None) from error
+    if not any_row:
+        raise DataError(f"{path}: empty; expected lines like {shape!r}")
+
+
+def columns(batches: Iterator[Any], names: Sequence[str]) -> list[npt.NDArray[np.int64]]:
+    """Join integer columns of record batches, int64 ``[rows]`` each."""
+    parts: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in names}
+    for batch in batches:
+        for name in names:
+            parts[name].append(batch.column(name).to_numpy())
+    return [np.concatenate(parts.pop(name)) if parts[name] else np.empty(0, dtype=np.int64) for name in names]
+
+
+def integers(path: Path, name: str, column: Any) -> npt.NDArray[np.int64]:
+    """A pyarrow column as int64; text that spells integers is fine. Raises DataError naming the first bad row."""
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + 1
+        raise DataError(f"{path}: row {row}: column {name!r} is null; fill it in or drop the row")
+    try:
+        values: npt.NDArray[np.int64] = np.asarray(column.cast(INT).to_numpy(zero_copy_only=False), dtype=np.int64)
+        return values
+    except (pa.ArrowException, ValueError) as error:
+        for row, value in enumerate(column.to_pylist(), 1):
+            if not _is_int(str(value)):
+                raise DataError(
+                    f"{path}: row {row}: column {name!r} holds {str(value)[:40]!r}, values that are not integers; "
+                    "mend it"
+                ) from error
+        raise DataError(f"{path}: column {name!r} holds values that are not integers; mend it") from error
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({type(error).__name__}); check the file") from error
+
+
+def _header(path: Path, delimiter: str, encoding: str) -> list[str]:
+    with _opened(path) as file:
+        first = file.readline().decode("utf-8-sig" if encoding == "utf8" else encoding, "replace")
+    return [name.strip().strip('"') for name in first.rstrip("\r\n").split(delimiter)]
+
+
+def _check_header(path: Path, wanted: Mapping[str, pa.DataType], shape: str, delimiter: str, encoding: str) -> None:
+    held = _header(path, delimiter, encoding)
+    if held == [""]:
+        raise DataError(f"{path}: empty; expected a header and lines like {shape!r}")
+    for name in wanted:
+        if name not in held:
+            raise DataError(f"{path}: line 1: no column {name!r} among {', '.join(held)[:120]}; add it to the header")
+
+
+def _culprit(
+    path: Path,
+    checks: Sequence[Callable[[str], bool]],
+    shape: str,
+    delimiter: str,
+    encoding: str,
+    reason: str,
+    *,
+    header: bool,
+) -> DataError:
+    """Find the first line that cannot be read: slowly, for this happens once and the number must be right."""
+    row = _ROW.search(reason)
+    with path.open(encoding="utf-8" if encoding == "utf8" else encoding, errors="replace", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip() or (header and number == 1):
+                continue
+            fields = line.rstrip("\r\n").split(delimiter)
+            quoted = '"' in line  # its fields cannot be told apart by the delimiter alone
+            if not quoted and (
+                len(fields) != len(checks) or not all(check(f) for check, f in zip(checks, fields, strict=True))
+            ):
+                return DataError(
+                    f"{path}: line {number}: expected {shape!r}, found {line.strip()[:60]!r}; mend the line"
+                )
+    where = f"row {row[1]}: " if row else ""
+    return DataError(f"{path}: {where}expected {shape!r} ({' '.join(reason.split())[:160]}); mend the file")
+
+
+def _check_of(kind: pa.DataType) -> Callable[[str], bool]:
+    return {INT: _is_int, REAL: _is_finite}.get(kind, lambda text: True)
+
+
+def _is_int(text: str) -> bool:
+    text = text.strip()
+    return bool(re.fullmatch(r"-?[0-9]{1,19}", text)) and -(2**63) <= int(text) < 2**63
+
+
+def _is_finite(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
