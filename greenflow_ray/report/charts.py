@@ -9,19 +9,16 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import style
 from greenflow_ray.report.schema import Price, Report
-from greenflow_ray.report.style import BUDGET, EQUAL, GREEN, INK, MUTED, PRICE
+from greenflow_ray.report.style import BUDGET, EQUAL, GREEN, INK, MUTED, NARROW, PRICE, WIDE
 from greenflow_ray.report.windows import edges, spend, sums
 
-WIDE, NARROW = 9.4, 4.3
 _STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 SHOWN_CHAINS = 8
 
@@ -46,7 +43,7 @@ def spend_and_price(
 
     asked = sums(equal, bounds, np.ones(len(equal.requests))) / spans
     traffic.stairs(asked, bounds, fill=True, color=MUTED, alpha=0.35, lw=0)
-    _title(traffic, "Requests due, per second")
+    style.title(traffic, "Requests due, per second")
 
     full, spent = spend(equal, bounds) / spans, spend(greenflow, bounds) / spans
     limit = report.budget.flops_per_second
@@ -59,7 +56,7 @@ def spend_and_price(
         main.axhline(limit / size, color=BUDGET, lw=1.4, ls=(0, (4, 2)))
         labels.append((limit / size, "budget", BUDGET))
     main.set_ylim(0, 1.06 * max(full.max(initial=0), spent.max(initial=0), limit or 0) / size or 1)
-    _title(main, f"Spend, {prefix}FLOP/s ({width:g} s bins)")
+    style.title(main, f"Spend, {prefix}FLOP/s ({width:g} s bins)")
 
     if prices:
         at, values = _course(prices, end)
@@ -70,14 +67,14 @@ def spend_and_price(
             price.axvline(moment, color=PRICE, lw=0.8, alpha=0.35)
         price.set_ylim(0, 1.1 * float(values.max()) * unit or 1)
         marks = "; a vertical line: a new version" if versions and not narrow else ""
-        _title(price, f"Price, clicks per {letter}FLOP{marks}")
+        style.title(price, f"Price, clicks per {letter}FLOP{marks}")
     else:
-        _title(price, "Price: none was reported")
+        style.title(price, "Price: none was reported")
     price.set_xlabel("seconds from the start")
     for axes in (traffic, main, price):
         style.tidy(axes)
         axes.set_xlim(0, end)
-        axes.yaxis.set_major_locator(_ticks({traffic: 2, main: 5, price: 3}[axes]))
+        axes.yaxis.set_major_locator(style.ticks({traffic: 2, main: 5, price: 3}[axes]))
     if narrow:
         main.legend(
             handles=[Patch(color=colour, label=text) for _, text, colour in labels], ncols=3, loc="upper left",
@@ -113,7 +110,7 @@ def chain_mix(equal: ArmResult, greenflow: ArmResult, *, narrow: bool = False) -
     bars.set_xlim(0, 1)
     bars.tick_params(labelbottom=False)
     bars.spines["bottom"].set_visible(False)
-    _title(bars, "Share of answers by chain")
+    style.title(bars, "Share of answers by chain")
 
     bounds = edges(greenflow.duration_s, 2 * bin_width(greenflow.duration_s))
     chain = greenflow.requests.chain
@@ -130,7 +127,7 @@ def chain_mix(equal: ArmResult, greenflow: ArmResult, *, narrow: bool = False) -
     time.set_ylim(0, 1)
     style.percent_axis(time)
     time.set_xlabel("seconds from the start")
-    _title(time, "GreenFlow's mix over time")
+    style.title(time, "GreenFlow's mix over time")
     time.set_xlim(0, greenflow.duration_s)
     handles = [Patch(color=c, label=text) for c, text in zip(colours, labels, strict=True)][::-1]
     if not handles:
@@ -170,7 +167,7 @@ def outcomes(report: Report, *, narrow: bool = False) -> Figure:
         axes.tick_params(labelbottom=False, labelcolor=INK)
         axes.spines["bottom"].set_visible(False)
         change = style.signed_percent(None if saving is None else -saving)
-        _title(axes, f"{name}: {change}")
+        style.title(axes, f"{name}: {change}")
     return figure
 
 
@@ -201,7 +198,7 @@ def latency(equal: ArmResult, greenflow: ArmResult, *, narrow: bool = False) -> 
     axes.set_xticks(ticks if len(ticks) <= (6 if narrow else 10) else [t for t in ticks if np.log10(t) % 1 == 0])
     axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
     axes.set_xlabel("latency, milliseconds (log scale)")
-    _title(axes, "Share of answers slower than this" + ("" if narrow else " (dots: p50, p95, p99)"))
+    style.title(axes, "Share of answers slower than this" + ("" if narrow else " (dots: p50, p95, p99)"))
     if axes.get_lines():
         axes.legend(loc="lower left", fontsize=9, labelcolor="linecolor", handlelength=1.2)
     return figure
@@ -247,10 +244,6 @@ def short_names(arm: ArmResult, chains: Sequence[int]) -> list[str]:
     return [" › ".join(p[k].replace(":", " ") for k in vary) for p in parts]
 
 
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=9.5, color=MUTED)
-
-
 def _tail(values: npt.NDArray[np.float64]) -> float:
     """Where a line's label belongs: the mean of its last bins, which wanders less than the very last."""
     return float(values[-4:].mean()) if len(values) else 0.0
@@ -277,7 +270,3 @@ def _ramp(n: int) -> list[str]:
 def _dark(colour: str) -> bool:
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return 0.299 * r + 0.587 * g + 0.114 * b < 140
-
-
-def _ticks(n: int) -> MaxNLocator:
-    return MaxNLocator(n, min_n_ticks=2)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from greenflow_ray.config import RunPaths
-from greenflow_ray.files import whole
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report import charts, style
+from greenflow_ray.report import charts, html
+from greenflow_ray.report.html import save
 from greenflow_ray.report.schema import Arm, Price, Report, load
 from greenflow_ray.report.style import seconds, si, signed_percent
 from greenflow_ray.report.terminal import phase_lines
+
+__all__ = ["headline", "rebuild", "render", "save"]
 
 
 def render(report: Report, equal: ArmResult, greenflow: ArmResult, trajectory: Sequence[Price] | None = None) -> str:
@@ -54,30 +55,17 @@ def render(report: Report, equal: ArmResult, greenflow: ArmResult, trajectory: S
             _header(report),
             _cards(report),
             *(_picture(*entry) for entry in pictures),
-            _section("Arm against arm", _arms(report)),
-            _section("Where CPU time and energy went", _deployments(report)),
-            '<div class="pair">'
-            + _section("Models", _models(report))
-            + _section("Reward model's calibration", _reward(report))
-            + "</div>",
-            _section("Before you believe it", _notes(report)),
+            html.section("Arm against arm", _arms(report)),
+            html.section("Where CPU time and energy went", _deployments(report)),
+            html.pair(
+                html.section("Models", _models(report)),
+                html.section("Reward model's calibration", _reward(report)),
+            ),
+            html.section("Before you believe it", html.bullets(report.notes)),
             _footer(report),
         ]
     )
-    body = body.replace(" %", "\u00a0%")  # a number and its sign stay on one line
-    css = resources.files("greenflow_ray.report").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>GreenFlow report: {escape(report.dataset)}</title>\n<style>\n{css}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def save(text: str, path: Path | str) -> None:
-    """Write the page atomically."""
-    with whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+    return html.document(f"GreenFlow report: {report.dataset}", body)
 
 
 def rebuild(run: Path | str) -> Path:
@@ -133,26 +121,11 @@ def _cards(report: Report) -> str:
             own,
         ),
     ]
-    cards = "".join(
-        f'<div class="card"><h2>{escape(name)}</h2><p class="figure">{escape(value)}</p><p>{escape(detail)}</p></div>'
-        for name, value, detail in entries
-    )
-    return f'<section class="cards" aria-label="Headline figures, GreenFlow against EQUAL">{cards}</section>'
+    return html.cards("Headline figures, GreenFlow against EQUAL", entries)
 
 
 def _picture(title: str, sentence: str, name: str, figures: Sequence[Figure]) -> str:
-    wide, narrow = (
-        style.svg(figure, f"{title} ({size})") for figure, size in zip(figures, ("wide", "narrow"), strict=True)
-    )
-    return _section(
-        title,
-        f'<p>{escape(sentence)}</p><div class="picture wide" id="{name}">{wide}</div>'
-        f'<div class="picture narrow">{narrow}</div>',
-    )
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+    return html.section(title, html.paragraph(sentence) + html.picture(title, name, figures))
 
 
 def _spend_sentence(report: Report) -> str:
@@ -200,7 +173,7 @@ def _arms(report: Report) -> str:
         if carbon
         else ""
     )
-    return _table(("", "EQUAL", "GreenFlow", "change"), rows) + source
+    return html.table(("", "EQUAL", "GreenFlow", "change"), rows) + source
 
 
 def _deployments(report: Report) -> str:
@@ -228,7 +201,7 @@ def _deployments(report: Report) -> str:
         )
     )  # fmt: skip
     head = ("deployment", "CPU-s EQUAL", "CPU-s GreenFlow", "energy EQUAL", "energy GreenFlow")
-    return _table(head, rows) + (
+    return html.table(head, rows) + (
         "<p>The node's energy is shared by CPU-seconds; deployments and the unattributed rest add up to it exactly.</p>"
     )
 
@@ -236,7 +209,7 @@ def _deployments(report: Report) -> str:
 def _models(report: Report) -> str:
     if not report.models:
         return "<p>No table of models was given.</p>"
-    return _table(
+    return html.table(
         ("stage", "model", "FLOPs an item", "AUC"),
         [(m.stage, m.name, si(m.flops_per_item), _number(m.auc, 3)) for m in report.models],
         words=2,
@@ -246,27 +219,12 @@ def _models(report: Report) -> str:
 def _reward(report: Report) -> str:
     if not report.reward:
         return "<p>No calibration was given.</p>"
-    return _table(("measure", "value"), [(name, f"{value:.4g}") for name, value in report.reward.items()])
-
-
-def _notes(report: Report) -> str:
-    return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in report.notes) + "</ul>"
+    return html.table(("measure", "value"), [(name, f"{value:.4g}") for name, value in report.reward.items()])
 
 
 def _footer(report: Report) -> str:
     versions = " · ".join(f"{escape(name)} {escape(version)}" for name, version in report.versions.items())
     return f"<footer><p>{versions}</p></footer>"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1) -> str:
-    """A table whose first ``words`` columns are text and whose others are numbers, aligned to the right."""
-    css = [' class="word"' if i < words else "" for i in range(len(head))]
-    top = "".join(f"<th{c}>{escape(cell)}</th>" for c, cell in zip(css, head, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{c}>{escape(cell)}</td>" for c, cell in zip(css, row, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _change(saving: float | None) -> str:

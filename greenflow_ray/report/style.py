@@ -11,14 +11,19 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Okabe and Ito's palette, in which colour-blind readers can tell every pair apart.
 INK, MUTED, GRID = "#17212b", "#5d6a76", "#dde3e8"
 EQUAL, GREEN, BUDGET, PRICE = "#8b949e", "#009e73", "#d55e00", "#0072b2"
+ROSE, AMBER, SKY = "#cc79a7", "#e69f00", "#56b4e9"
 _VARIABLES = {
     INK: "ink", MUTED: "muted", GRID: "grid", EQUAL: "equal", GREEN: "green", BUDGET: "budget", PRICE: "price",
+    ROSE: "rose", AMBER: "amber", SKY: "sky",
 }  # fmt: skip
+
+WIDE, NARROW = 9.4, 4.3
+"""Inches: a picture for a desk and one for a phone."""
 
 RC: Any = {
     "font.family": "sans-serif",
@@ -97,6 +102,16 @@ def tidy(axes: Axes) -> None:
     axes.tick_params(length=0)
     axes.spines["left"].set_visible(False)
     axes.margins(x=0)
+
+
+def title(axes: Axes, text: str) -> None:
+    """A panel's title, which also says what its y axis shows."""
+    axes.set_title(text, loc="left", fontsize=9.5, color=MUTED)
+
+
+def ticks(n: int) -> MaxNLocator:
+    """At most about ``n`` ticks, at least two."""
+    return MaxNLocator(n, min_n_ticks=2)
 
 
 def percent_axis(axes: Axes, which: str = "y") -> None:
