@@ -35,7 +35,13 @@ Config = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, nothing else.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder; default: the embedded synthetic set.")]
-Format = Annotated[str | None, typer.Option("--format", help="auto, synthetic, movielens or sequences.")]
+Source = Annotated[
+    Path | None, typer.Option("--data", "--path", help="Data folder or file; default: the embedded synthetic set.")
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="auto, synthetic, movielens, sequences, kuairand, aliccp or parquet; default: auto."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Do the work again even if nothing has changed.")]
 
 DEFAULT_RUN = Path("runs/demo")
@@ -86,7 +92,7 @@ def config_command(run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = N
 @app.command()
 def prepare(
     run: Run = DEFAULT_RUN,
-    data: Data = None,
+    data: Source = None,
     format: Format = None,  # noqa: A002 (the option's name)
     config: Config = None,
     seed: Seed = None,

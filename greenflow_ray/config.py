@@ -67,7 +67,7 @@ class SplitConfig(Section):
 class DataConfig(Section):
     """Where interactions come from; ``synthetic`` makes its own, other formats read ``path``."""
 
-    format: Literal["auto", "synthetic", "movielens", "sequences"] = "auto"
+    format: Literal["auto", "synthetic", "movielens", "sequences", "kuairand", "aliccp", "parquet"] = "auto"
     path: Path | None = None
     seed: int | None = Field(
         default=None, description="of the split of users and the cut of events; null: top-level seed"

@@ -16,6 +16,7 @@ from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import load, load_clicks
+from greenflow_ray.datasets.summary import load as load_summary
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.loadtest import client
 from greenflow_ray.loadtest.client import Progress as LoadProgress
@@ -55,11 +56,16 @@ def prepare_data(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
         "splits": splits,
         "history_median": float(np.median(dataset.users.history.lengths)),
     }
+    told = load_summary(config.paths.data)
+    if told is not None:
+        summary |= {key: value for key, value in asdict(told).items() if key not in summary}
     terminal.say(
         f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(dataset.users):,} users × "
         f"{len(dataset.catalog):,} items; users split once: "
         + ", ".join(f"{count:,} {name}" for name, count in splits.items())
     )
+    for line in told.lines() if told is not None else ():
+        terminal.say(f"  {line}")
     return summary
 
 

@@ -10,3 +10,12 @@ Progress = Callable[[str, float], None]
 
 def silent(message: str, share: float) -> None:
     """Report nothing."""
+
+
+def part(progress: Progress, start: float, end: float) -> Progress:
+    """A callback for one step of a longer job: its shares fill the whole's from ``start`` to ``end``."""
+
+    def report(message: str, share: float) -> None:
+        progress(message, start + (end - start) * share)
+
+    return report

@@ -30,7 +30,7 @@ class Interactions:
         item_tokens: ``field=value`` names by item id; arrays where there are very many.
         dropped: rows that were left out, by reason.
         remarks: what a person should know about how the source was read.
-        clock: unit of ``times`` since 1970, in seconds; None: they only order events.
+        clock: seconds in a unit of ``times``, which then count from 1970; None: unknown, or they only order events.
     """
 
     name: str

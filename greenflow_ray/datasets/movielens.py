@@ -1,8 +1,8 @@
-"""MovieLens: ratings with or without times, users.dat and movies.dat; every rating counts as a click."""
+"""MovieLens in its formats: 100k, 1M and 10M, the newer CSV files, and pairs in Parquet; a rating counts as a click."""
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,62 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from greenflow_ray.datasets import movielens_context as context
 from greenflow_ray.datasets.assembly import Interactions
+from greenflow_ray.datasets.reading import INT, Meter, columns, integers, rows
 from greenflow_ray.errors import DataError
+from greenflow_ray.progress import Progress, silent
 
-_YEAR = re.compile(r"\((\d{4})\)\s*$")
+Array = npt.NDArray[np.int64]
+
+_PATTERNS = ("ratings.dat", "u.data", "ratings.csv", "ratings*.parquet", "*ratings*.dat")
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How one format writes ratings, and what lies beside them."""
+
+    shape: str
+    delimiter: str
+    wanted: tuple[str, str, str]
+    names: tuple[str, ...] | None
+    users: str | None = None
+    movies: str | None = None
+
+
+_LAYOUTS = {
+    ".dat": _Layout(
+        "user::item::rating::time",
+        ":",
+        ("user", "item", "time"),
+        ("user", "", "item", " ", "rating", "  ", "time"),  # "::" is two delimiters with nothing between them
+        "users.dat",
+        "movies.dat",
+    ),
+    ".data": _Layout(
+        "user<tab>item<tab>rating<tab>time",
+        "\t",
+        ("user", "item", "time"),
+        ("user", "item", "rating", "time"),
+        "u.user",
+        "u.item",
+    ),
+    ".csv": _Layout(
+        "userId,movieId,rating,timestamp", ",", ("userId", "movieId", "timestamp"), None, None, "movies.csv"
+    ),
+    ".parquet": _Layout("", "", ("", "", ""), None, "users.dat", "movies.dat"),
+}
 
 
 def ratings_file(path: Path) -> Path | None:
-    """The ratings of a MovieLens folder: ratings.dat, else a pairs Parquet, else another ``*ratings*.dat``; or None.
+    """The ratings of a MovieLens folder: ratings.dat, u.data, ratings.csv, a pairs Parquet, or ``*ratings*.dat``.
 
-    ``path`` may be a ratings file itself, whose neighbours users.dat and movies.dat then give the context.
+    ``path`` may be a ratings file itself, whose neighbours then give the context. None if there is none.
     """
     if path.is_file():
-        return path if "ratings" in path.name and path.suffix in (".dat", ".parquet") else None
-    for pattern in ("ratings.dat", "ratings*.parquet", "*ratings*.dat"):
+        named = "ratings" in path.name and path.suffix in (".dat", ".parquet", ".csv")
+        return path if named or path.name == "u.data" else None
+    for pattern in _PATTERNS:
         found = sorted(p for p in path.glob(pattern) if p.is_file())
         if found:
             return found[0]
@@ -34,93 +76,50 @@ def source_files(path: Path) -> list[Path]:
     """Files that decide what :func:`read` returns."""
     ratings = ratings_file(path)
     if ratings is None:
-        raise DataError(f"{path}: no ratings.dat, ratings*.parquet or *ratings*.dat; give a MovieLens folder")
-    return [ratings] + [p for p in (ratings.parent / "users.dat", ratings.parent / "movies.dat") if p.is_file()]
+        raise DataError(f"{path}: no {', '.join(_PATTERNS[:-1])} or {_PATTERNS[-1]}; give a MovieLens folder")
+    layout = _LAYOUTS[ratings.suffix]
+    beside = [ratings.parent / name for name in (layout.users, layout.movies) if name is not None]
+    return [ratings] + [p for p in beside if p.is_file()]
 
 
-def read(path: Path) -> Interactions:
-    """Read a MovieLens folder or ratings file; movies.dat and users.dat are optional.
+def read(path: Path, progress: Progress = silent) -> Interactions:
+    """Read a MovieLens folder or ratings file; the files about users and movies are optional.
 
     Raises DataError naming file, line and cure.
     """
-    ratings, *_ = source_files(path)
-    users, items, times = _pairs(ratings) if ratings.suffix == ".parquet" else _ratings(ratings)
+    ratings, *beside = source_files(path)
+    layout = _LAYOUTS[ratings.suffix]
+    meter = Meter([ratings], progress, f"data: reading {ratings.name}")
+    users, items, times = _pairs(ratings) if ratings.suffix == ".parquet" else _ratings(ratings, layout, meter)
+    held = {file.name: file for file in beside}
     return Interactions(
         name=path.name if path.is_dir() else ratings.parent.name,
         users=users,
         items=items,
         times=times,
-        user_tokens=_users(ratings.parent / "users.dat"),
-        item_tokens=_movies(ratings.parent / "movies.dat"),
+        user_tokens=context.users(held[layout.users]) if layout.users in held else {},
+        item_tokens=context.movies(held[layout.movies]) if layout.movies in held else {},
+        clock=1.0,
     )
 
 
-def _pairs(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], None]:
+def _ratings(path: Path, layout: _Layout, meter: Meter) -> tuple[Array, Array, Array]:
+    wanted = dict.fromkeys(layout.wanted, INT)
+    batches = rows(path, wanted, meter, shape=layout.shape, delimiter=layout.delimiter, names=layout.names)
+    users, items, times = columns(batches, layout.wanted)
+    return users, items, times
+
+
+def _pairs(path: Path) -> tuple[Array, Array, None]:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file ({type(error).__name__}); download it again") from error
     found = {name.lower(): name for name in table.column_names}
-    columns = []
     for wanted in ("userid", "movieid"):
         if wanted not in found:
             raise DataError(f"{path}: no column {wanted!r} among {table.column_names}; it needs userID and movieID")
-        try:
-            columns.append(table.column(found[wanted]).cast(pa.int64()).to_numpy())
-        except (pa.ArrowException, ValueError) as error:
-            raise DataError(f"{path}: column {found[wanted]!r} holds values that are not integers; mend it") from error
     if table.num_rows == 0:
         raise DataError(f"{path}: empty; give a file with at least one rating")
-    return columns[0], columns[1], None
-
-
-def _lines(path: Path, fields: int, shape: str) -> list[list[str]]:
-    rows = []
-    with path.open(encoding="latin-1") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            row = line.rstrip("\r\n").split("::")
-            if len(row) != fields or not row[0].isdigit():
-                raise DataError(
-                    f"{path}: line {number}: expected {shape!r}, found {line.strip()[:60]!r}; mend the line"
-                )
-            rows.append(row)
-    if not rows:
-        raise DataError(f"{path}: empty; expected lines like {shape!r}")
-    return rows
-
-
-def _ratings(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    shape = "user::item::rating::time"
-    rows = _lines(path, 4, shape)
-    try:
-        table = np.array([[int(u), int(i), int(t)] for u, i, _, t in rows], dtype=np.int64)
-    except (ValueError, OverflowError):
-        for number, (_, item, _, time) in enumerate(rows, 1):
-            if not (item.isdigit() and time.isdigit()):
-                raise DataError(f"{path}: rating {number}: item and time must be integers as in {shape!r}") from None
-        raise
-    return table[:, 0], table[:, 1], table[:, 2]
-
-
-def _users(path: Path) -> dict[int, list[str]]:
-    """Gender, age, occupation and the first digit of the zip code, which is a region of the United States."""
-    if not path.is_file():
-        return {}
-    return {
-        int(user): [f"gender={gender}", f"age={age}", f"occupation={job}", f"region={code[:1]}"]
-        for user, gender, age, job, code in _lines(path, 5, "user::gender::age::occupation::zip")
-    }
-
-
-def _movies(path: Path) -> dict[int, list[str]]:
-    """Genres, and the decade of release."""
-    if not path.is_file():
-        return {}
-    out = {}
-    for movie, title, genres in _lines(path, 3, "movie::title (year)::genre|genre"):
-        year = _YEAR.search(title)
-        decade = [f"decade={year[1][:3]}0"] if year else []
-        out[int(movie)] = [f"genre={genre}" for genre in dict.fromkeys(genres.split("|"))] + decade
-    return out
+    users, items = (integers(path, found[name], table.column(found[name])) for name in ("userid", "movieid"))
+    return users, items, None

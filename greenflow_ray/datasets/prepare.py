@@ -7,13 +7,23 @@ from pathlib import Path
 from types import ModuleType
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets import movielens, sequences, storage, synthetic
+from greenflow_ray.datasets import aliccp, kuairand, movielens, sequences, storage, summary, synthetic, tables
 from greenflow_ray.datasets.assembly import assemble
+from greenflow_ray.datasets.reading import Meter
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.errors import DataError, InvalidInput
-from greenflow_ray.progress import Progress, silent
+from greenflow_ray.progress import Progress, part, silent
 
-_READERS: dict[str, ModuleType] = {"movielens": movielens, "sequences": sequences}
+_READERS: dict[str, ModuleType] = {
+    "movielens": movielens,
+    "sequences": sequences,
+    "kuairand": kuairand,
+    "aliccp": aliccp,
+    "parquet": tables,
+}
+
+_CHECKED, _READ, _ASSEMBLED = 0.15, 0.75, 0.9
+"""Shares of the whole at which a step is done."""
 
 
 def detect(path: Path) -> str:
@@ -24,13 +34,20 @@ def detect(path: Path) -> str:
     if not path.exists():
         raise DataError(f"{path}: no such data folder; check data.path")
     if path.is_dir() and not any(path.iterdir()):
-        raise DataError(f"{path}: the data folder is empty; give one with MovieLens or sequence files")
+        raise DataError(f"{path}: the data folder is empty; give one with data in a known format")
     if movielens.ratings_file(path) is not None:
         return "movielens"
+    if aliccp.is_here(path):
+        return "aliccp"
+    if kuairand.logs(path):
+        return "kuairand"
+    if tables.interactions_files(path):
+        return "parquet"
     if sequences.sequence_file(path) is not None:
         return "sequences"
     raise DataError(
-        f"{path}: unknown dataset format; expected MovieLens (ratings.dat or ratings*.parquet) or sequences "
+        f"{path}: unknown dataset format; expected MovieLens (ratings.dat, ratings.csv, u.data or ratings*.parquet), "
+        "KuaiRand (log_standard_*.csv), Ali-CCP (sample_skeleton_*.csv), Parquet (interactions.parquet) or sequences "
         "(X.txt beside X_item2attributes.json)"
     )
 
@@ -47,13 +64,15 @@ def resolve(config: CascadeConfig) -> tuple[str, Path | None]:
     return data.format, data.path
 
 
-def source_digest(config: CascadeConfig) -> str:
+def source_digest(config: CascadeConfig, progress: Progress = silent) -> str:
     """Digest of all that decides the prepared set: source files' bytes, settings, seed, version of this code."""
     name, path = resolve(config)
     sha = hashlib.sha256(f"{storage.SCHEMA_VERSION} {name} {config.digest('data')} {config.data_seed}".encode())
     if path is not None:
-        for file in _READERS[name].source_files(path):
-            sha.update(f"{file.name} {storage.file_sha256(file)}".encode())
+        files = _READERS[name].source_files(path)
+        meter = Meter(files, progress, f"data: checking {path}")
+        for file in files:
+            sha.update(f"{file.name} {storage.file_sha256(file, meter.add)}".encode())
     return sha.hexdigest()
 
 
@@ -64,8 +83,7 @@ def prepare(config: CascadeConfig, *, progress: Progress = silent) -> Dataset:
     """
     folder = config.paths.data
     name, path = resolve(config)
-    progress(f"data: checking {path or 'the synthetic set'}", 0.0)
-    digest = source_digest(config)
+    digest = source_digest(config, part(progress, 0.0, _CHECKED))
     held = _held(folder, digest)
     if held is not None:
         progress(f"data: reused {held.name}", 1.0)
@@ -76,11 +94,15 @@ def prepare(config: CascadeConfig, *, progress: Progress = silent) -> Dataset:
         with storage.replacing(folder) as fresh:
             storage.write(fresh, dataset, clicks)
             synthetic.save_truth(fresh, truth)
+            summary.save(fresh, summary.summarise(None, dataset, clicks))
     else:
-        progress(f"data: reading {path} as {name}", 0.1)
-        dataset, clicks = assemble(_READERS[name].read(path), config.data, config.data_seed, digest)
-        progress("data: writing", 0.8)
-        storage.save(folder, dataset, clicks)
+        source = _READERS[name].read(path, part(progress, _CHECKED, _READ))
+        progress(f"data: assembling {len(source.users):,} events", _READ)
+        dataset, clicks = assemble(source, config.data, config.data_seed, digest)
+        progress("data: writing", _ASSEMBLED)
+        with storage.replacing(folder) as fresh:
+            storage.write(fresh, dataset, clicks)
+            summary.save(fresh, summary.summarise(source, dataset, clicks))
     progress(f"data: {dataset.name}, {len(dataset.users)} users, {len(dataset.catalog)} items", 1.0)
     return dataset
 

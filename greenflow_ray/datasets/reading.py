@@ -103,11 +103,18 @@ def rows(
     except (pa.ArrowException, UnicodeDecodeError) as error:
         if "Empty CSV" in str(error):
             raise DataError(f"{path}: empty; expected lines like {shape!r}") from error
-        kinds = dict.fromkeys(names, TEXT) if names is not None else _header(path, delimiter, encoding)
+        kinds = dict.fromkeys(names, TEXT) if names is not None else header(path, delimiter, encoding)
         checks = [_check_of(wanted.get(name, TEXT)) for name in kinds]
-        raise _culprit(path, checks, shape, delimiter, encoding, str(error), header=names is None) from error
+        raise _culprit(path, checks, shape, delimiter, encoding, str(error), titled=names is None) from error
     if not any_row:
         raise DataError(f"{path}: empty; expected lines like {shape!r}")
+
+
+def header(path: Path, delimiter: str = ",", encoding: str = "utf8") -> list[str]:
+    """Names in a file's first line; ``[""]`` if it is empty."""
+    with _opened(path) as file:
+        first = file.readline().decode("utf-8-sig" if encoding == "utf8" else encoding, "replace")
+    return [name.strip().strip('"') for name in first.rstrip("\r\n").split(delimiter)]
 
 
 def columns(batches: Iterator[Any], names: Sequence[str]) -> list[npt.NDArray[np.int64]]:
@@ -119,19 +126,22 @@ def columns(batches: Iterator[Any], names: Sequence[str]) -> list[npt.NDArray[np
     return [np.concatenate(parts.pop(name)) if parts[name] else np.empty(0, dtype=np.int64) for name in names]
 
 
-def integers(path: Path, name: str, column: Any) -> npt.NDArray[np.int64]:
-    """A pyarrow column as int64; text that spells integers is fine. Raises DataError naming the first bad row."""
+def integers(path: Path, name: str, column: Any, first: int = 1) -> npt.NDArray[np.int64]:
+    """A pyarrow column as int64; text that spells integers is fine.
+
+    ``first`` is the number of its first row in the file. Raises DataError naming the first bad row.
+    """
     if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + 1
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + first
         raise DataError(f"{path}: row {row}: column {name!r} is null; fill it in or drop the row")
     try:
         values: npt.NDArray[np.int64] = np.asarray(column.cast(INT).to_numpy(zero_copy_only=False), dtype=np.int64)
         return values
     except (pa.ArrowException, ValueError) as error:
-        for row, value in enumerate(column.to_pylist(), 1):
+        for row, value in enumerate(column.to_pylist(), first):
             if not _is_int(str(value)):
                 raise DataError(
-                    f"{path}: row {row}: column {name!r} holds {str(value)[:40]!r}, values that are not integers; "
+                    f"{path}: row {row}: column {name!r} holds values that are not integers, as {str(value)[:40]!r}; "
                     "mend it"
                 ) from error
         raise DataError(f"{path}: column {name!r} holds values that are not integers; mend it") from error
@@ -144,14 +154,8 @@ def _opened(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}); check the file") from error
 
 
-def _header(path: Path, delimiter: str, encoding: str) -> list[str]:
-    with _opened(path) as file:
-        first = file.readline().decode("utf-8-sig" if encoding == "utf8" else encoding, "replace")
-    return [name.strip().strip('"') for name in first.rstrip("\r\n").split(delimiter)]
-
-
 def _check_header(path: Path, wanted: Mapping[str, pa.DataType], shape: str, delimiter: str, encoding: str) -> None:
-    held = _header(path, delimiter, encoding)
+    held = header(path, delimiter, encoding)
     if held == [""]:
         raise DataError(f"{path}: empty; expected a header and lines like {shape!r}")
     for name in wanted:
@@ -167,13 +171,13 @@ def _culprit(
     encoding: str,
     reason: str,
     *,
-    header: bool,
+    titled: bool,
 ) -> DataError:
     """Find the first line that cannot be read: slowly, for this happens once and the number must be right."""
     row = _ROW.search(reason)
     with path.open(encoding="utf-8" if encoding == "utf8" else encoding, errors="replace", newline="\n") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip() or (header and number == 1):
+            if not line.strip() or (titled and number == 1):
                 continue
             fields = line.rstrip("\r\n").split(delimiter)
             quoted = '"' in line  # its fields cannot be told apart by the delimiter alone
@@ -188,7 +192,7 @@ def _culprit(
 
 
 def _check_of(kind: pa.DataType) -> Callable[[str], bool]:
-    return {INT: _is_int, REAL: _is_finite}.get(kind, lambda text: True)
+    return {INT: _is_int, REAL: _is_finite}.get(kind, lambda _: True)
 
 
 def _is_int(text: str) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from greenflow_ray.datasets.assembly import Interactions
+from greenflow_ray.datasets.reading import Meter
 from greenflow_ray.errors import DataError
+from greenflow_ray.progress import Progress, silent
 
 _SUFFIX = "_item2attributes.json"
 
@@ -33,15 +35,20 @@ def source_files(path: Path) -> list[Path]:
     return [text] + ([attributes] if attributes.is_file() else [])
 
 
-def read(path: Path) -> Interactions:
+def read(path: Path, progress: Progress = silent) -> Interactions:
     """Read ordered sequences; attributes are optional. Raises DataError naming file, line and cure."""
     text, *rest = source_files(path)
+    meter, unreported = Meter([text], progress, f"data: reading {text.name}"), 0
     users: list[int] = []
     lengths: list[int] = []
     items: list[int] = []
     with text.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, 1):
             fields = line.split()
+            unreported += len(line)
+            if unreported > 1 << 20:
+                meter.add(unreported)
+                unreported = 0
             if not fields:
                 continue
             if len(fields) < 2 or not all(f.isascii() and f.isdigit() for f in fields):
@@ -61,6 +68,7 @@ def read(path: Path) -> Interactions:
         items=np.array(items, dtype=np.int64),
         times=np.arange(len(items), dtype=np.int64),
         item_tokens=_attributes(rest[0]) if rest else {},
+        remarks=("a line gives the order of clicks, not their times",),
     )
 
 

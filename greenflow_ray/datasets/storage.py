@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
 from greenflow_ray.errors import ArtifactError, DataError
 from greenflow_ray.ragged import Ragged
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the files' layout and of the code that fills them; part of every digest."""
 
 MANIFEST = "manifest.json"
@@ -34,10 +34,15 @@ _TABLES = ("users.parquet", "items.parquet")
 _CURE = "run `greenflow prepare` again"
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
+def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of a file's bytes, hexadecimal; ``read`` is told of bytes as they are read."""
+    sha = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 22):
+            sha.update(block)
+            if read is not None:
+                read(len(block))
+    return sha.hexdigest()
 
 
 def clicks_file(split: Split) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from greenflow_ray.datasets.tokens import TokenTable
 from greenflow_ray.ragged import Ragged
@@ -83,7 +84,7 @@ class TokenColumns:
             column = columns[name]
             lengths = np.ones(len(ids)) if column.lengths is None else column.lengths
             weights = np.ones(len(column.values), dtype=np.float32) if column.weights is None else column.weights
-            self._weighted |= column.weights is not None
+            self._weighted |= bool((weights != 1).any())
             self._values[name].append(column.values.dictionary_encode())
             self._lengths[name].append(np.asarray(lengths, dtype=np.int32))
             self._weights[name].append(weights)
@@ -112,7 +113,7 @@ class TokenColumns:
 def strings(column: Any) -> Column:
     """A pyarrow column of one value a row as text; null or empty text gives a row without token."""
     text = column.cast(pa.string())
-    held = (pa.compute.fill_null(pa.compute.utf8_length(text), 0)).to_numpy(zero_copy_only=False) > 0
+    held = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False) > 0
     return Column(text.filter(pa.array(held)), held)
 
 

@@ -88,7 +88,7 @@ class UserInputs:
         sizes: Sizes,
         weights: npt.NDArray[np.float32] | None = None,
     ) -> UserInputs:
-        """Tensors of context tokens, with their weights if they have any, and a padded history ``[B, L]`` (-1: none)."""
+        """Tensors of context tokens, weighted if need be, and a padded history ``[B, L]`` (-1: none)."""
         held = history >= 0
         return cls(
             torch.from_numpy(np.minimum(tokens.values, sizes.user_tokens).astype(np.int64)),

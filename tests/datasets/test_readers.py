@@ -40,7 +40,7 @@ def test_movielens_pairs_have_no_times(tmp_path: Path) -> None:
     [
         ("1::10::5::100\n1::20\n", r"ratings\.dat: line 2: expected 'user::item::rating::time', found '1::20'"),
         ("1,10,5,100\n", r"ratings\.dat: line 1"),
-        ("1::ten::5::100\n", r"ratings\.dat: rating 1: item and time must be integers"),
+        ("1::ten::5::100\n", r"ratings\.dat: line 1: expected .user::item::rating::time., found .1::ten"),
         ("", r"ratings\.dat: empty; expected lines like"),
     ],
 )
