@@ -47,7 +47,7 @@ def split(text: Any, columns: int, edges: Any, numbers: Any) -> tuple[int, int]:
 
 
 @_compiled
-def hash(text: Any, starts: Any, ends: Any, out: Any) -> None:
+def mix(text: Any, starts: Any, ends: Any, out: Any) -> None:
     """FNV-1a, then splitmix64's finish."""
     for row in range(len(starts)):
         h = np.uint64(0xCBF29CE484222325)
@@ -73,6 +73,7 @@ def numbers(text: Any, starts: Any, ends: Any, out: Any) -> None:
 
 @_compiled
 def count(text: Any, starts: Any, ends: Any, mark: int, out: Any) -> None:
+    """How many features every list has."""
     for row in range(len(starts)):
         n = 1 if ends[row] > starts[row] else 0
         for i in range(starts[row], ends[row]):

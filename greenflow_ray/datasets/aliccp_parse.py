@@ -98,7 +98,7 @@ def flags(path: Path, lines: Lines, index: int, name: str) -> npt.NDArray[np.boo
 def keys(lines: Lines, index: int) -> npt.NDArray[np.uint64]:
     """A well-mixed 64-bit hash of a text column, uint64 ``[lines]``: two of a million keys meet once in 10⁷ files."""
     out = np.empty(len(lines.edges), dtype=np.uint64)
-    kernels.hash(lines.text, lines.edges[:, index], lines.edges[:, index + 1] - 1, out)
+    kernels.mix(lines.text, lines.edges[:, index], lines.edges[:, index + 1] - 1, out)
     return out
 
 

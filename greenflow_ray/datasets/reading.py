@@ -139,7 +139,8 @@ def integers(path: Path, name: str, column: Any, first: int = 1) -> npt.NDArray[
         return values
     except (pa.ArrowException, ValueError) as error:
         for row, value in enumerate(column.to_pylist(), first):
-            if not _is_int(str(value)):
+            whole = value.is_integer() if isinstance(value, float) else _is_int(str(value))
+            if not whole:
                 raise DataError(
                     f"{path}: row {row}: column {name!r} holds values that are not integers, as {str(value)[:40]!r}; "
                     "mend it"

@@ -109,6 +109,27 @@ def test_the_final_users_clicks_touch_nothing_but_themselves(timed: bool) -> Non
         np.testing.assert_array_equal(clicks_before[split].items.values, clicks_after[split].items.values)
 
 
+def test_items_that_no_training_user_clicked_stay_with_popularity_zero() -> None:
+    source = events()
+    before, _ = assemble(source, DataConfig(), 0, "d")
+    other = before.users.user_ids[before.users.of(Split.REWARD)[0]]
+    items = source.items.copy()
+    items[np.flatnonzero(source.users == other)[0]] = 5000
+    dataset, _ = assemble(replace(source, items=items), DataConfig(), 0, "d")
+    assert dataset.catalog.item_ids[-1] == 5000
+    assert dataset.catalog.popularity[-1] == 0
+
+
+def test_times_out_of_order_are_sorted_and_ties_stay_as_in_the_file() -> None:
+    source = Interactions(
+        "toy", np.repeat(np.arange(8), 4), np.tile([3, 1, 2, 0], 8), np.tile(np.array([9, -5, 9, 2]), 8)
+    )
+    dataset, clicks = assemble(source, DataConfig(), 0, "d")
+    for row, user in enumerate(clicks[Split.TRAIN].users):
+        assert dataset.users.history.row(user).tolist() == [1, 0]
+        assert clicks[Split.TRAIN].items.row(row).tolist() == [3, 2]
+
+
 def test_no_events_is_an_error() -> None:
     empty = np.empty(0, dtype=np.int64)
     with pytest.raises(DataError, match="toy: no interactions"):

@@ -1,13 +1,16 @@
 """Preparing: formats found by content, reuse by digest, errors in one line, real data where it is at hand."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets import storage
+from greenflow_ray.config import CascadeConfig, DataConfig
+from greenflow_ray.datasets import prepare as prepare_module
+from greenflow_ray.datasets import storage, summary
 from greenflow_ray.datasets.prepare import detect, prepare
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.datasets.synthetic import load_truth
@@ -78,6 +81,83 @@ def test_formats_are_told_by_content(tmp_path: Path) -> None:
     assert detect(movielens(tmp_path / "a")) == "movielens"
     (tmp_path / "X.txt").write_text("1 2 3\n")
     assert detect(tmp_path / "X.txt") == "sequences"
+    (tmp_path / "Y.txt").write_text("1,1,0,205:3,101:4\n")
+    assert detect(tmp_path / "Y.txt") == "aliccp"
+    for name, text, expected in (
+        ("u.data", "1\t1\t1\t1\n", "movielens"),
+        ("ratings.csv", "userId,movieId,rating,timestamp\n", "movielens"),
+        ("sample_skeleton_train.csv", "", "aliccp"),
+        ("my_ali_ccp_val.csv", "click,purchase,101,205\n", "aliccp"),
+        ("log_standard_4_08_to_4_21_1k.csv", "", "kuairand"),
+        ("interactions.parquet", "", "parquet"),
+    ):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        (folder / name).write_text(text)
+        assert detect(folder) == expected
+
+
+@pytest.mark.parametrize("name", ["movielens", "sequences", "kuairand", "aliccp", "parquet"])
+def test_a_format_that_is_not_there_says_what_it_needs(tmp_path: Path, name: str) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=rf"{tmp_path}: no .*; give"):
+        prepare(config(tmp_path / "run", format=name, path=tmp_path))
+
+
+def test_every_format_is_declared_and_read() -> None:
+    declared = get_args(DataConfig.model_fields["format"].annotation)
+    assert set(declared) == {"auto", "synthetic", *prepare_module._READERS}
+
+
+def test_the_summary_counts_what_was_read(tmp_path: Path) -> None:
+    folder = movielens(tmp_path / "ml")
+    with (folder / "ratings.dat").open("a") as file:
+        file.write("77::5::5::1000000000\n1::7::5::8\n")  # a user with one event, and a pair that came before
+    declared = config(tmp_path / "run", path=folder)
+    prepare(declared)
+    told = summary.load(declared.paths.data)
+    assert told is not None
+    assert (told.users, told.events, told.duplicates, told.without_history) == (41, 241, 1, 1)
+    assert (told.history_median, told.ordered) == (3.0, True)
+    assert (told.first, told.last) == ("1970-01-01T00:00:00+00:00", "2001-09-09T01:46:40+00:00")
+    lines = " | ".join(told.lines())
+    for words in ("241 events, 1 repeated ones left out", "1 users have none", "time: 1970-01-01"):
+        assert words in lines
+    prepare(declared)  # reused: the summary stays
+    assert summary.load(declared.paths.data) == told
+
+
+def test_events_without_order_say_so(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    events = {"user_id": np.repeat(np.arange(40), 4), "item_id": rng.integers(20, size=160)}
+    pq.write_table(pa.table(events), tmp_path / "interactions.parquet")
+    declared = config(tmp_path / "run", path=tmp_path)
+    dataset = prepare(declared)
+    told = summary.load(declared.paths.data)
+    assert told is not None
+    assert not dataset.ordered
+    assert told.first is None
+    assert told.events + told.duplicates == 160
+    assert "no order in time: chance parts history and held-out clicks" in told.lines()
+
+
+def test_a_damaged_summary_is_none(tmp_path: Path) -> None:
+    (tmp_path / summary.FILE).write_text('{"users": 1}')
+    assert summary.load(tmp_path) is None
+
+
+def test_progress_never_falls_back_while_a_set_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenflow_ray.datasets.reading.BLOCK", 1 << 10)
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    rows = [f"{u},{u * 7 % 31 + k},4.0,{k}" for u in range(1, 200) for k in range(6)]
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "\n".join(rows) + "\n")
+    seen: list[tuple[str, float]] = []
+    prepare(config(tmp_path / "run", path=folder), progress=lambda message, share: seen.append((message, share)))
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert len({share for message, share in seen if message == "data: reading ratings.csv"}) > 5
+    assert shares[-1] == 1.0
 
 
 def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
