@@ -59,17 +59,20 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     if data.view and source.times is not None:
         raise DataError(f"data.view: {source.name} has times, so there is one cut into history and clicks; set it to 0")
     order = _order(source, seed, data.view)
-    users, items = source.users[order], source.items[order]
-    first = _first_of_pairs(users, items)
-    users, items = users[first], items[first]
-    times = np.zeros(len(source.users), dtype=np.int64) if source.times is None else source.times
-    times = times[order][first]
-    user_ids, user_rows, counts = np.unique(users, return_inverse=True, return_counts=True)
-    item_ids, item_rows = np.unique(items, return_inverse=True)
-    events = Ragged.from_lengths(item_rows.astype(np.int32), counts)
+    order = order[_first_of_pairs(source.users[order], source.items[order])]
+    users = source.users[order]
+    starts = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
+    user_ids, counts = users[starts], np.diff(starts, append=len(users))
+    times = np.zeros(len(starts), dtype=np.int64) if source.times is None else source.times[order[starts]]
+    del users  # there may be very many events: hold no more arrays of them than are needed
+    items = source.items[order]
+    del order
+    item_ids = np.unique(items)
+    events = Ragged.from_lengths(np.searchsorted(item_ids, items).astype(np.int32), counts)
+    del items
     # Each row's events lie in order, so a position below the cut is history.
     cut = np.floor(data.history * counts).astype(np.int64)
-    past = np.arange(len(users)) - events.offsets[user_rows] < cut[user_rows]
+    past = np.arange(len(events.values)) < np.repeat(starts + cut, counts)
     history = Ragged.from_lengths(events.values[past], cut)
     held_out = Ragged.from_lengths(events.values[~past], counts - cut)
     split = split_users(len(user_ids), data.split, seed)
@@ -80,7 +83,7 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
         tokens=user_table.tokens,
         vocabulary=user_table.vocabulary,
         history=history,
-        since=times[events.offsets[:-1]],
+        since=times,
         weights=user_table.weights,
     )
     catalog = Catalog(
@@ -116,14 +119,17 @@ def clicks_by_split(split: npt.NDArray[np.int8], held_out: Ragged) -> dict[Split
 def _order(source: Interactions, seed: int, view: int) -> npt.NDArray[np.int64]:
     """Events by user, then by time (ties: as in the file); without times at random, otherwise in each view."""
     if source.times is not None:
-        return np.lexsort((np.arange(len(source.users)), source.times, source.users)).astype(np.int64)
+        return np.lexsort((source.times, source.users)).astype(np.int64, copy=False)  # stable: ties keep their order
     keys = np.random.default_rng([seed, 0x0DE2] + ([view] if view else [])).random(len(source.users))
-    return np.lexsort((keys, source.users)).astype(np.int64)
+    return np.lexsort((keys, source.users)).astype(np.int64, copy=False)
 
 
 def _first_of_pairs(users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Positions of the first event of every (user, item) pair, in order; ``users`` is sorted."""
-    by_pair = np.lexsort((np.arange(len(users)), items, users))
+    by_pair = np.lexsort((items, users))  # stable: the first of a pair comes first
     new = np.ones(len(users), dtype=np.bool_)
-    new[1:] = (users[by_pair][1:] != users[by_pair][:-1]) | (items[by_pair][1:] != items[by_pair][:-1])
-    return np.sort(by_pair[new]).astype(np.int64)
+    ordered = users[by_pair]
+    new[1:] = ordered[1:] != ordered[:-1]
+    ordered = items[by_pair]
+    new[1:] |= ordered[1:] != ordered[:-1]
+    return np.sort(by_pair[new]).astype(np.int64, copy=False)
