@@ -57,15 +57,17 @@ def cards(label: str, entries: Sequence[tuple[str, str, str]]) -> str:
         f'<div class="card"><h2>{text(name)}</h2><p class="figure">{text(value)}</p><p>{text(detail)}</p></div>'
         for name, value, detail in entries
     )
-    return f'<section class="cards" aria-label="{escape(label)}">{each}</section>'
+    kind = "cards three" if len(entries) % 3 == 0 and len(entries) % 4 else "cards"
+    return f'<section class="{kind}" aria-label="{escape(label)}">{each}</section>'
 
 
 def picture(title: str, name: str, figures: Sequence[Figure]) -> str:
     """A picture drawn twice, wide for a desk and narrow for a phone, or once for both; ``name`` is its id."""
     if len(figures) == 1:
-        return f'<div class="picture single" id="{name}">{style.svg(figures[0], escape(title))}</div>'
+        return f'<div class="picture single" id="{name}">{style.svg(figures[0], escape(title), name)}</div>'
     wide, narrow = (
-        style.svg(figure, escape(f"{title} ({size})")) for figure, size in zip(figures, ("wide", "narrow"), strict=True)
+        style.svg(figure, escape(f"{title} ({size})"), name)
+        for figure, size in zip(figures, ("wide", "narrow"), strict=True)
     )
     return f'<div class="picture wide" id="{name}">{wide}</div><div class="picture narrow">{narrow}</div>'
 

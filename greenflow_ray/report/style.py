@@ -137,11 +137,14 @@ def end_labels(axes: Axes, x: float, entries: Sequence[tuple[float, str, str]], 
         )  # fmt: skip
 
 
-def svg(drawn: Figure, name: str) -> str:
-    """Inline SVG without a fixed size, whose colours follow the page's; ``name`` is its title for screen readers."""
+def svg(drawn: Figure, name: str, salt: str = "") -> str:
+    """Inline SVG without a fixed size, whose colours follow the page's; ``name`` is its title for screen readers.
+
+    Pictures that have one name need different salts to stand in one page.
+    """
     buffer = io.StringIO()
     # The salt keeps clip paths of two pictures apart in one page, and the same in every build.
-    with mpl.rc_context({**RC, "svg.hashsalt": name}):
+    with mpl.rc_context({**RC, "svg.hashsalt": name + salt}):
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
