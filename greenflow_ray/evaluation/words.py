@@ -124,7 +124,7 @@ def headline(evaluation: Evaluation) -> str:
             text = f"{much} at equal clicks ({between})"
         if len(steps) > 1:
             own = steps[-1].added
-            text += f", {steps[-1].step} gives {number(100 * own.value, 1)} points of it ({_points(own)})"
+            text += f"; {steps[-1].step}'s own part: {number(100 * own.value, 1)} points ({_points(own)})"
         return text
     for result in evaluation.results[:1]:
         mine = points(result, main_policy(result))

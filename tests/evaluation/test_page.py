@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from html import unescape
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_headline_gives_the_interval_and_what_personalisation_adds(evaluation: E
     head = unescape(re.findall(r"<h1[^>]*>(.*?)</h1>", html)[0]).replace("\u00a0", " ")
     assert f"{100 * last.saved.value:.1f} % fewer FLOPs" in head
     assert f"{100 * last.saved.low:.1f} to {100 * last.saved.high:.1f} %" in head
-    assert f"personalisation gives {100 * last.added.value:.1f} points" in head
+    assert f"personalisation's own part: {100 * last.added.value:.1f} points" in head
 
 
 def saving(evaluation: Evaluation, saved: Interval) -> Evaluation:
@@ -190,3 +191,23 @@ def test_terminal_ends_with_the_headline(make: object) -> None:
     assert lines[-1] == words.headline(evaluation)
     assert "hindsight oracle (luck)" in captured.get()
     assert captured.get().count("MISSED") == sum(not check.met for check in evaluation.checks)
+
+
+def test_small_and_doubled_parts_are_drawn(evaluation: Evaluation) -> None:
+    """One budget, one point a question, two reference chains, a day without traffic: all drawn without a warning."""
+    result = evaluation.results[0]
+    day = result.tracking
+    assert day is not None
+    small = result.model_copy(
+        update={
+            "policies": tuple(p for p in result.policies if p.budget_share == 0.3),
+            "scales": tuple(s.model_copy(update={"points": s.points[:1]}) for s in result.scales[:1]),
+            "waterfalls": (*result.waterfalls, result.waterfalls[0].model_copy(update={"why": "another", "steps": ()})),
+            "tracking": day.model_copy(update={"demand": (), "budget": (), "spend": {"GreenFlow": ()}}),
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        html = page.render(evaluation.model_copy(update={"results": (small,)}))
+    text = text_of(html)
+    assert "Against ydnn 1000 › dien 120: another" in text
