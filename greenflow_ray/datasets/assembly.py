@@ -52,7 +52,7 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     view and the events' positions alone. Users with a single event are kept, with an empty history. The corpus is
     every item with an event; users without events do not appear.
 
-    Raises DataError if there are no events, or too few users to split.
+    Raises DataError if there are no events, too few users to split, or weights that are negative or not finite.
     """
     if len(source.users) == 0:
         raise DataError(f"{source.name}: no interactions; give a data folder with at least one event a user")
@@ -77,6 +77,8 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     held_out = Ragged.from_lengths(events.values[~past], counts - cut)
     split = split_users(len(user_ids), data.split, seed)
     user_table, item_table = _table(source.user_tokens, user_ids), _table(source.item_tokens, item_ids)
+    if user_table.weights is not None and not ((user_table.weights >= 0) & np.isfinite(user_table.weights)).all():
+        raise DataError(f"{source.name}: weights of users' tokens must be finite and not below 0; mend the source")
     table = Users(
         user_ids=user_ids.astype(np.int64),
         split=split,

@@ -44,7 +44,7 @@ def users(path: Path) -> dict[int, list[str]]:
     out = {}
     if path.name == "u.user":
         for number, (user, age, gender, job, code) in _lines(path, 5, "|", "user|age|gender|occupation|zip"):
-            if not age.isdigit():
+            if not _is_id(age):
                 raise DataError(f"{path}: line {number}: age {age[:20]!r} is no number; mend the line")
             group = AGES[max(0, bisect_right(AGES, int(age)) - 1)]
             out[int(user)] = _person(gender, str(group), job, code)
@@ -72,6 +72,10 @@ def movies(path: Path) -> dict[int, list[str]]:
     return out
 
 
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 def _person(gender: str, age: str, job: str, code: str) -> list[str]:
     return [f"gender={gender}", f"age={age}", f"occupation={job}", f"region={code[:1]}"]
 
@@ -93,7 +97,7 @@ def _movies_csv(path: Path) -> dict[int, list[str]]:
         for row in reader:
             if not row:
                 continue
-            if len(row) != 3 or not row[0].isdigit():
+            if len(row) != 3 or not _is_id(row[0]):
                 raise DataError(
                     f"{path}: line {reader.line_num}: expected 'movieId,title,genres', found {','.join(row)[:60]!r}; "
                     "mend the line"
@@ -112,7 +116,7 @@ def _lines(path: Path, fields: int, delimiter: str, shape: str) -> Iterator[tupl
             if not line.strip():
                 continue
             row = line.rstrip("\r\n").split(delimiter)
-            if len(row) != fields or not row[0].isdigit():
+            if len(row) != fields or not _is_id(row[0]):
                 raise DataError(
                     f"{path}: line {number}: expected {shape!r}, found {line.strip()[:60]!r}; mend the line"
                 )

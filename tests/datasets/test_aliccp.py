@@ -1,5 +1,6 @@
 """Ali-CCP: raw files streamed with lists and weights kept, the shapes others cut of it, and how faults are told."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,19 @@ def test_missing_files(tmp_path: Path) -> None:
 
 def test_no_click_is_no_event(tmp_path: Path) -> None:
     assert len(aliccp.read(write(tmp_path, skeleton((0, 0, "aa", 100)))).users) == 0
+
+
+def test_memory_does_not_grow_with_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("greenflow_ray.datasets.reading.blocks.__defaults__", (1 << 14,))
+    most = []
+    for times in (1, 1, 8):  # the first one compiles
+        write(tmp_path, GOOD + skeleton((0, 0, "ff", 100)) * 2000 * times)
+        tracemalloc.start()
+        assert len(aliccp.read(tmp_path).users) == 1
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (tmp_path / "sample_skeleton_train.csv").stat().st_size > 20 * (1 << 14)
+    assert most[2] < 1.2 * most[1]
 
 
 def test_lines_with_both_sides(tmp_path: Path) -> None:

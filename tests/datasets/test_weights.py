@@ -13,6 +13,7 @@ from greenflow_ray.datasets.assembly import Interactions, assemble
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Clicks, Dataset, Split
 from greenflow_ray.datasets.token_columns import TokensById
+from greenflow_ray.errors import DataError
 from greenflow_ray.models.inputs import Sizes, UserInputs
 from greenflow_ray.models.network import scorer_for
 from greenflow_ray.models.sampling import Sampler
@@ -49,6 +50,15 @@ def test_assembly_keeps_weights_with_their_tokens(prepared: Prepared) -> None:
         mine = slice(users.tokens.offsets[row], users.tokens.offsets[row + 1])
         assert users.tokens.values[mine].tolist() == ([] if user == 0 else [0, 1 + user % 3])
         assert users.weights[mine].tolist() == ([] if user == 0 else [1, user])
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1.0])
+def test_weights_that_are_none_are_refused(weight: float) -> None:
+    users = np.repeat(np.arange(8), 4)
+    tokens = TokensById(np.arange(8), Ragged.from_rows([[0]] * 8), ("a=0",), np.full(8, weight, dtype=np.float32))
+    source = Interactions("toy", users, np.tile(np.arange(4), 8), None, tokens)
+    with pytest.raises(DataError, match="toy: weights of users' tokens must be finite and not below 0"):
+        assemble(source, DataConfig(), 0, "d")
 
 
 def test_storage_keeps_weights(prepared: Prepared, tmp_path: Path) -> None:
