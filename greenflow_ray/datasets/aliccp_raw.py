@@ -171,6 +171,8 @@ def only(found: parse.Features, field: int, count: int) -> Ints:
 def keep(gathered: Gathered, kind: str, ids: Ints, found: parse.Features) -> None:
     """Keep the features of users or items that were not met before; ``ids`` has one of every row of ``found``."""
     fresh = gathered.new(kind, ids)
+    if not len(fresh):
+        return
     place = np.full(len(ids), -1, dtype=np.int64)
     place[fresh] = np.arange(len(fresh))
     rows = place[found.rows]
