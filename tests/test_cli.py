@@ -118,6 +118,19 @@ def test_unknown_format_key_and_scale(call: Call, tiny: Path, tmp_path: Path) ->
     assert "5000 exceeds the corpus of 120 items" in one_line(err)
 
 
+def test_prepare_takes_a_path_and_tells_what_it_read(call: Call, tiny: Path, tmp_path: Path) -> None:
+    rows = [f"{user},{user * 7 % 61 + k},4.0,{1_000_000_000 + k}" for user in range(1, 41) for k in range(6)]
+    (tmp_path / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *rows, rows[0]]) + "\n")
+    options = ("--config", tiny, "--run", tmp_path / "run", "--format", "movielens", "--path", tmp_path)
+    code, out, _ = call("prepare", *options, "--json")
+    told = json.loads(out)
+    assert (code, told["users"], told["events"], told["duplicates"]) == (0, 40, 240, 1)
+    assert (told["first"], told["history_median"]) == ("2001-09-09T01:46:40+00:00", 3.0)
+    code, _, err = call("prepare", *options)
+    assert code == 0
+    assert "240 events, 1 repeated ones left out" in err
+
+
 def test_commands_out_of_order_say_what_to_run_first(call: Call, tmp_path: Path) -> None:
     for command in ("evaluate", "report", "loadtest", "serve"):
         code, _, err = call(command, "--run", tmp_path / "nothing")
