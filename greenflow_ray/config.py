@@ -101,6 +101,10 @@ class RewardConfig(Section):
     )
     recursive: bool = True
     multi_basis: bool = True
+    monotone: bool = Field(default=True, description="more items never lower the total reward, by construction")
+    teacher: Literal["boosted", "none"] = Field(
+        default="boosted", description="boosted trees that the network learns from, on training users' features too"
+    )
     bases: tuple[Literal["log1p", "tanh", "ratio", "exp", "sqrt"], ...] = ("log1p", "tanh", "ratio", "exp", "sqrt")
     hidden: int = Field(default=32, ge=4)
     epochs: int = Field(default=60, ge=1)

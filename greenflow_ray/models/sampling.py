@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import sparse
 
 from greenflow_ray.config import TrainingConfig
 from greenflow_ray.datasets.schema import Clicks, Dataset
+from greenflow_ray.models.factors import item_factors
 from greenflow_ray.models.inputs import Sizes, UserInputs
 from greenflow_ray.ragged import Ragged
 
@@ -128,22 +127,7 @@ class Sampler:
         """
         n = self._sizes.items
         rows, items = np.divmod(self._clicked, n)
-        counts = np.bincount(items, minlength=n)
-        values = 1 / np.sqrt(counts[items] + 10.0)  # damp the popular ones, which co-occur with everything
-        matrix = sparse.csr_matrix((values, (rows, items)), shape=(len(self._history), n))
-        strength, right = _leading(matrix, min(width, *matrix.shape))
-        factors = np.zeros((n, width))
-        factors[:, : len(right)] = (right * np.sqrt(strength)[:, None]).T
-        return torch.from_numpy((0.1 * factors / max(factors.std(), 1e-9)).astype(np.float32))
-
-
-def _leading(matrix: Any, rank: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Leading singular values and right vectors, by randomised subspace iteration (Halko et al. 2011)."""
-    basis = np.random.default_rng(0).normal(size=(matrix.shape[1], min(rank + 16, *matrix.shape)))
-    for _ in range(4):
-        basis, _ = np.linalg.qr(matrix.T @ (matrix @ basis))
-    _, strength, right = np.linalg.svd(matrix @ basis, full_matrices=False)
-    return strength[:rank], (right @ basis.T)[:rank]
+        return torch.from_numpy(item_factors(rows, items, (len(self._history), n), width))
 
 
 def evaluation_pairs(

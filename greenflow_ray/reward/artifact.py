@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -21,7 +22,9 @@ from greenflow_ray.reward.features import RewardFeatures
 from greenflow_ray.reward.layout import layout
 from greenflow_ray.reward.model import RewardNet
 
-SCHEMA = 1
+SCHEMA = 2
+FACTORS = "features.factors"
+"""Name, among the weights, of the item vectors that the features need."""
 
 
 class RewardManifest(BaseModel):
@@ -51,17 +54,18 @@ class NetworkReward:
         return self._net.evaluate(self._features(requests))
 
 
-def save_reward(folder: Path, net: RewardNet, manifest: RewardManifest) -> None:
+def save_reward(folder: Path, blob: bytes, manifest: RewardManifest) -> None:
     """Write weights, then the manifest that names their checksum; each file appears whole or not at all."""
     with whole(folder / "reward.safetensors") as part:
-        part.write_bytes(serialise(net))
+        part.write_bytes(blob)
     with whole(folder / "reward.json") as part:
         part.write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
 
-def serialise(net: RewardNet) -> bytes:
-    """The network's weights as safetensors."""
-    blob: bytes = save_tensors({k: v.contiguous() for k, v in net.state_dict().items()})
+def serialise(net: RewardNet, factors: npt.NDArray[np.float32]) -> bytes:
+    """The network's weights, and the item vectors behind its features, as safetensors."""
+    tensors = {k: v.contiguous() for k, v in net.state_dict().items()}
+    blob: bytes = save_tensors({**tensors, FACTORS: torch.from_numpy(factors).contiguous()})
     return blob
 
 
@@ -90,7 +94,8 @@ def load_reward(folder: Path, space: ChainSpace, catalog: Catalog) -> NetworkRew
         raise ArtifactError(
             f"{path}: was fitted to other chains than the configuration declares; run `greenflow train`"
         )
-    features = RewardFeatures.of(catalog, manifest.context_vocabulary)
+    state = load_tensors(blob)
+    features = RewardFeatures.of(catalog, manifest.context_vocabulary, state.pop(FACTORS).numpy())
     config = manifest.config
     net = RewardNet(
         layout(space),
@@ -99,6 +104,7 @@ def load_reward(folder: Path, space: ChainSpace, catalog: Catalog) -> NetworkRew
         config.bases,
         recursive=config.recursive,
         multi_basis=config.multi_basis,
+        monotone=config.monotone,
     )
-    net.load_state_dict(load_tensors(blob))
+    net.load_state_dict(state)
     return NetworkReward(net.eval(), features)

@@ -10,11 +10,16 @@ import numpy.typing as npt
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.ragged import Ragged
 
+F32 = npt.NDArray[np.float32]
+
 PROFILE_TOKENS = 32
 """Content tokens, by frequency in the corpus, whose share of the history is a feature of its own."""
 
 CONTEXT_TOKENS = 48
 """Context tokens with an indicator of their own; rarer ones are left out."""
+
+FACTORS = 16
+"""Numbers of an item's vector from what is clicked together."""
 
 RECENT = 100
 """Most recent history items that are summarised."""
@@ -25,62 +30,69 @@ class RewardFeatures:
     """Turns a batch of requests into dense features, without knowing any click that is to be predicted.
 
     Attributes:
-        profile: per item, share of its content in each frequent token, log popularity and its square,
-            float32 ``[n_items, P + 2]``.
+        factors: vector of every item, from training users' clicks, float32 ``[n_items, Q]``.
+        profile: per item, its frequent content tokens, its vector, that vector's square norm, log popularity and its
+            square, float32 ``[n_items, P + Q + 3]``.
         context: column of every context token, -1 where it has none, int32 ``[vocabulary]``.
         columns: number of context columns.
     """
 
-    profile: npt.NDArray[np.float32]
+    factors: F32
+    profile: F32
     context: npt.NDArray[np.int32]
     columns: int
 
     @classmethod
-    def of(cls, catalog: Catalog, context_vocabulary: int) -> RewardFeatures:
-        """Prepare for a catalog and a number of context tokens."""
+    def of(cls, catalog: Catalog, context_vocabulary: int, factors: F32) -> RewardFeatures:
+        """Prepare for a catalog, a number of context tokens, and item vectors."""
         tokens = catalog.tokens
         frequency = np.bincount(tokens.values, minlength=len(catalog.vocabulary))
         top = np.argsort(-frequency, kind="stable")[:PROFILE_TOKENS]
         column = np.full(len(catalog.vocabulary), -1)
         column[top] = np.arange(len(top))
-        profile = np.zeros((len(catalog), PROFILE_TOKENS + 2), dtype=np.float32)
+        content = np.zeros((len(catalog), PROFILE_TOKENS), dtype=np.float32)
         mine = column[tokens.values]
-        np.add.at(profile, (tokens.row_ids[mine >= 0], mine[mine >= 0]), 1.0)
+        np.add.at(content, (tokens.row_ids[mine >= 0], mine[mine >= 0]), 1.0)
         popularity = np.log1p(1e3 * catalog.popularity)
-        profile[:, -2] = popularity
-        profile[:, -1] = popularity**2
+        norm = np.square(factors).sum(axis=1)
+        profile = np.column_stack([content, factors, norm, popularity, popularity**2]).astype(np.float32)
         columns = min(context_vocabulary, CONTEXT_TOKENS)
         context = np.where(np.arange(context_vocabulary) < columns, np.arange(context_vocabulary), -1).astype(np.int32)
-        return cls(profile, context, columns)
+        return cls(factors, profile, context, columns)
 
     @property
     def width(self) -> int:
         """Number of features, F."""
-        return int(self.profile.shape[1]) + 4 + self.columns
+        return int(self.profile.shape[1]) + 6 + self.columns
 
-    def __call__(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
+    def __call__(self, requests: RequestBatch) -> F32:
         """Features, float32 ``[B, F]``."""
-        n = len(requests)
         history = _recent(requests.history, RECENT)
         lengths = history.lengths
-        summed = _sum_rows(self.profile[history.values], history)
-        mean = summed / np.maximum(lengths, 1)[:, None]
-        share = mean[:, :-2]
-        spread = np.sqrt(np.maximum(mean[:, -1] - mean[:, -2] ** 2, 0.0))
+        mean = _sum_rows(self.profile[history.values], history) / np.maximum(lengths, 1)[:, None]
+        share, vector = mean[:, :PROFILE_TOKENS], mean[:, PROFILE_TOKENS:-3]
+        norm, popularity, popularity_2 = mean[:, -3], mean[:, -2], mean[:, -1]
         mass = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-6)
-        entropy = -(mass * np.log(mass + 1e-6)).sum(axis=1)
-        out = np.zeros((n, self.width), dtype=np.float32)
-        out[:, : mean.shape[1] - 1] = mean[:, :-1]
+        resultant = np.square(vector).sum(axis=1)
+        # Mean cosine between two different items of the history: 1 is one taste, 0 is many.
+        coherence = (resultant * lengths - norm) / np.maximum(lengths - 1, 1) / np.maximum(norm, 1e-6)
+        summaries = [
+            np.sqrt(np.maximum(popularity_2 - popularity**2, 0.0)),
+            np.log1p(requests.history.lengths),
+            -(mass * np.log(mass + 1e-6)).sum(axis=1),
+            resultant,
+            coherence,
+            lengths == 0,
+            requests.known,
+        ]
+        out = np.zeros((len(requests), self.width), dtype=np.float32)
         k = mean.shape[1] - 1
-        out[:, k] = spread
-        out[:, k + 1] = np.log1p(requests.history.lengths)
-        out[:, k + 2] = entropy
-        out[:, k + 3] = lengths == 0
-        out[:, k + 4] = requests.known
+        out[:, :k] = mean[:, :-1]
+        out[:, k : k + len(summaries)] = np.column_stack(summaries)
         columns = self.context[requests.tokens.values]
         keep = columns >= 0
         weights = np.float32(1.0) if requests.weights is None else requests.weights[keep]
-        out[requests.tokens.row_ids[keep], k + 5 + columns[keep]] = weights
+        out[requests.tokens.row_ids[keep], k + len(summaries) + columns[keep]] = weights
         return out
 
 

@@ -6,7 +6,7 @@ Three gaps of the published design are closed by construction:
 
 1. The state ``h_k`` handed from stage to stage depends on the *models* chosen, never on item scales; earlier item
    scales reach a later stage only through a factor ``1 + eta . T(n_<k)`` with ``eta >= 0``. So the total, not only
-   each part, is non-decreasing in every item scale.
+   each part, is non-decreasing in every item scale. (``monotone=False`` drops the constraint, for comparison.)
 2. Every item scale has a thermometer code of its own, so no two chains share a reward by construction.
 3. The thermometer's steps are free and non-negative; concavity holds in ``v``. Nothing is claimed of concavity in
    FLOPs: the pricing engine takes the concave hull itself.
@@ -35,6 +35,12 @@ BASES: dict[str, Callable[[Tensor], Tensor]] = {
 """Increasing concave functions on ``v >= 0`` with ``phi(0) = 0``."""
 
 
+RISE, BOOST = -2.0, -3.0
+"""Where the heads of steps and lifts begin, before softplus."""
+UNBOUND, UNIT = 2.3, 0.5413
+"""Without monotonicity a step begins at ``RISE + UNBOUND``, slightly rising; softplus(UNIT) = 1."""
+
+
 class StageUplift(nn.Module):
     """``g_k`` of equation 4: from the state and context, one stage's uplift and the next state."""
 
@@ -45,9 +51,12 @@ class StageUplift(nn.Module):
     own: Tensor
     earlier: Tensor
 
-    def __init__(self, stage: StageLayout, width: int, bases: Sequence[str], *, multi_basis: bool) -> None:
+    def __init__(
+        self, stage: StageLayout, width: int, bases: Sequence[str], *, multi_basis: bool, monotone: bool
+    ) -> None:
         super().__init__()
         self.stage = stage
+        self.monotone = monotone
         self.bases = tuple(bases) if multi_basis else ("identity",)
         n_bases, earlier = len(self.bases), stage.codes.shape[1]
         self.embed = nn.Embedding(stage.pool, width)
@@ -62,7 +71,7 @@ class StageUplift(nn.Module):
         self._constant("prefix", stage.prefix)
         self._constant("own", stage.prefix * stage.scales + stage.scale)
         self._constant("earlier", stage.prefix * stage.codes.shape[0] + stage.earlier)
-        for head, value in ((self.weight, 0.0), (self.start, -1.0), (self.rise, -2.0), (self.boost, -3.0)):
+        for head, value in ((self.weight, 0.0), (self.start, -1.0), (self.rise, RISE), (self.boost, BOOST)):
             if head is not None:
                 nn.init.constant_(head.bias, value)
 
@@ -77,14 +86,23 @@ class StageUplift(nn.Module):
         batch, prefixes, _ = state.shape
         n_bases = len(self.bases)
         weight = functional.softplus(self.weight(state))
-        v = functional.softplus(self.start(state)).unsqueeze(-1)
+        start = self.start(state).unsqueeze(-1)
+        v = functional.softplus(start)
         if self.rise is not None:
-            rises = functional.softplus(self.rise(state)).view(batch, prefixes, n_bases, -1)
-            v = torch.cat([v, v + rises.cumsum(-1)], dim=-1)
+            steps = self.rise(state).view(batch, prefixes, n_bases, -1)
+            if self.monotone:
+                risen = v + functional.softplus(steps).cumsum(-1)
+            else:
+                risen = functional.softplus(start + (steps + UNBOUND).cumsum(-1))
+            v = torch.cat([v, risen], dim=-1)
         chains = v.permute(0, 2, 1, 3).reshape(batch, n_bases, -1)[:, :, self.own]
         if self.boost is not None:
-            boost = functional.softplus(self.boost(state)).view(batch, prefixes, n_bases, -1) @ self.codes
-            chains = chains * (1 + boost.permute(0, 2, 1, 3).reshape(batch, n_bases, -1)[:, :, self.earlier])
+            lifts = self.boost(state).view(batch, prefixes, n_bases, -1)
+            if self.monotone:
+                factor = 1 + functional.softplus(lifts) @ self.codes
+            else:
+                factor = functional.softplus((lifts - BOOST) @ self.codes + UNIT)
+            chains = chains * factor.permute(0, 2, 1, 3).reshape(batch, n_bases, -1)[:, :, self.earlier]
         weights = weight.permute(0, 2, 1)[:, :, self.prefix]
         if self.bases == ("identity",):
             return (weights * chains)[:, 0], state
@@ -108,6 +126,7 @@ class RewardNet(nn.Module):
         *,
         recursive: bool = True,
         multi_basis: bool = True,
+        monotone: bool = True,
     ) -> None:
         super().__init__()
         self.recursive = recursive
@@ -115,7 +134,9 @@ class RewardNet(nn.Module):
         self.register_buffer("deviation", torch.ones(features))
         self.register_buffer("scale", torch.ones(()))
         self.trunk = nn.Sequential(nn.Linear(features, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden), nn.ReLU())
-        self.stages = nn.ModuleList(StageUplift(s, hidden, bases, multi_basis=multi_basis) for s in stages)
+        self.stages = nn.ModuleList(
+            StageUplift(s, hidden, bases, multi_basis=multi_basis, monotone=monotone) for s in stages
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """Features, float32 ``[B, F]``, to rewards in expected clicks, float32 ``[B, J]``."""

@@ -18,10 +18,12 @@ from greenflow_ray.errors import ArtifactError, DataError
 from greenflow_ray.files import whole
 from greenflow_ray.models.artifacts import weights_path
 from greenflow_ray.models.base import Scorer
+from greenflow_ray.models.factors import click_factors
 from greenflow_ray.progress import Progress, silent
-from greenflow_ray.reward.artifact import RewardManifest, read_manifest, save_reward, serialise
+from greenflow_ray.reward.artifact import SCHEMA, RewardManifest, read_manifest, save_reward, serialise
+from greenflow_ray.reward.boosted import BoostedRewards
 from greenflow_ray.reward.calibration import calibrate, fields_of
-from greenflow_ray.reward.features import RewardFeatures
+from greenflow_ray.reward.features import FACTORS, RewardFeatures
 from greenflow_ray.reward.fitting import RewardSamples, fit
 from greenflow_ray.reward.grid import ChainRunner, realised_clicks
 from greenflow_ray.reward.layout import layout
@@ -46,10 +48,11 @@ def train_reward(
 ) -> RewardOutcome:
     """Fit the reward model of ``config`` to the reward-sample users; validation users stop and calibrate it.
 
-    No other users' clicks are read. A stored model is reused while data, weights, chains and settings are unchanged.
+    The network learns what boosted trees make of those clicks, on the features of training users too: unlabelled, but
+    many. Of training users' clicks the item vectors are made; final users' clicks are never read. A stored model is reused while data, weights, chains and settings are unchanged.
     """
     folder = config.paths.reward
-    digest = _digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"))
+    digest = _digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"), str(SCHEMA))
     if not force:
         try:
             manifest = read_manifest(folder)
@@ -58,7 +61,7 @@ def train_reward(
         except (ArtifactError, OSError):
             pass  # absent or damaged: train it anew
     features = TableFeatures(dataset.users)
-    describe = RewardFeatures.of(dataset.catalog, len(dataset.users.vocabulary))
+    describe = describe_requests(config, dataset)
     runner = ChainRunner(space, pool, len(dataset.catalog), config.exposure)
     rows: dict[Split, npt.NDArray[np.int64]] = {}
     samples: dict[Split, RewardSamples] = {}
@@ -66,6 +69,11 @@ def train_reward(
         rows[split], clicks = sample_clicks(config, dataset, runner, split, progress)
         samples[split] = RewardSamples(describe(features.rows(rows[split])), clicks)
     train, validation = samples[Split.REWARD], samples[Split.VALIDATION]
+    if config.reward.teacher == "boosted":
+        teacher = BoostedRewards.fit(
+            train.features, train.clicks, config.seed, progress=lambda i, n: progress("growing the teacher", i / n)
+        )
+        train = distilled(teacher, train.features, describe(features.rows(dataset.users.of(Split.TRAIN))))
     net = fit(
         layout(space),
         train,
@@ -77,16 +85,35 @@ def train_reward(
     progress("fitting the reward model", 1.0)
     predicted = net.evaluate(validation.features)
     calibration = calibrate(validation.clicks, predicted, fields_of(dataset.users, rows[Split.VALIDATION]))
+    blob = serialise(net, describe.factors)
     manifest = RewardManifest(
-        sha256=hashlib.sha256(serialise(net)).hexdigest(),
+        sha256=hashlib.sha256(blob).hexdigest(),
         digest=digest,
         chains=space.digest,
         context_vocabulary=len(dataset.users.vocabulary),
         config=config.reward,
         calibration=calibration.as_dict(),
     )
-    save_reward(folder, net, manifest)
+    save_reward(folder, blob, manifest)
     return RewardOutcome(manifest, reused=False)
+
+
+def describe_requests(config: CascadeConfig, dataset: Dataset) -> RewardFeatures:
+    """The reward model's features over ``dataset``, with item vectors from its training users' clicks."""
+    clicks = load_clicks(config.paths.data, Split.TRAIN)
+    return RewardFeatures.of(dataset.catalog, len(dataset.users.vocabulary), click_factors(dataset, clicks, FACTORS))
+
+
+def distilled(
+    teacher: BoostedRewards, labelled: npt.NDArray[np.float32], unlabelled: npt.NDArray[np.float32]
+) -> RewardSamples:
+    """What the teacher expects of labelled and unlabelled requests, features ``[n, F]`` and ``[m, F]``.
+
+    A network that is fitted to noisy clicks follows the noise; fitted to the trees' smooth answer, on more requests
+    than have labels, it comes out better than on the clicks, and as good as the trees (Hinton et al. 2015).
+    """
+    features = np.concatenate([labelled, unlabelled])
+    return RewardSamples(features, teacher.evaluate(features))
 
 
 def sample_clicks(

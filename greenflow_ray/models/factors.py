@@ -1,0 +1,46 @@
+"""Item vectors from which items are clicked together: a truncated SVD of training users' clicks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from greenflow_ray.datasets.schema import Clicks, Dataset
+
+
+def click_factors(dataset: Dataset, clicks: Clicks, width: int) -> npt.NDArray[np.float32]:
+    """:func:`item_factors` of the users in ``clicks`` (training users: nobody else's clicks may count)."""
+    n = len(dataset.catalog)
+    history = dataset.users.history.take(clicks.users)
+    keys = np.concatenate([r.row_ids * n + r.values for r in (history, clicks.items)])
+    rows, items = np.divmod(np.unique(keys), n)
+    return item_factors(rows, items, (len(history), n), width)
+
+
+def item_factors(
+    rows: npt.NDArray[np.int64], items: npt.NDArray[np.int64], shape: tuple[int, int], width: int
+) -> npt.NDArray[np.float32]:
+    """Item vectors, float32 ``[n_items, width]``, from distinct (user, item) pairs of a matrix ``[users, n_items]``.
+
+    Columns beyond the matrix's rank are zero.
+    """
+    counts = np.bincount(items, minlength=shape[1])
+    values = 1 / np.sqrt(counts[items] + 10.0)  # damp the popular ones, which co-occur with everything
+    matrix = sparse.csr_matrix((values, (rows, items)), shape=shape)
+    strength, right = _leading(matrix, min(width, *matrix.shape))
+    factors = np.zeros((shape[1], width))
+    factors[:, : len(right)] = (right * np.sqrt(strength)[:, None]).T
+    scaled: npt.NDArray[np.float32] = (0.1 * factors / max(factors.std(), 1e-9)).astype(np.float32)
+    return scaled
+
+
+def _leading(matrix: Any, rank: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Leading singular values and right vectors, by randomised subspace iteration (Halko et al. 2011)."""
+    basis = np.random.default_rng(0).normal(size=(matrix.shape[1], min(rank + 16, *matrix.shape)))
+    for _ in range(4):
+        basis, _ = np.linalg.qr(matrix.T @ (matrix @ basis))
+    _, strength, right = np.linalg.svd(matrix @ basis, full_matrices=False)
+    return strength[:rank], (right @ basis.T)[:rank]
