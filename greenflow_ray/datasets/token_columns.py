@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -39,16 +40,22 @@ class TokensById:
         if len(order):
             rows = order[np.searchsorted(self.ids, wanted, sorter=order).clip(max=len(order) - 1)]
             known = self.ids[rows] == wanted
+        starts = np.zeros(len(wanted), dtype=np.int64)
         lengths = np.zeros(len(wanted), dtype=np.int64)
-        lengths[known] = self.tokens.lengths[rows[known]]
-        positions = self.tokens.positions(rows[known])
-        values = self.tokens.values[positions]
+        starts[known] = self.tokens.offsets[rows[known]]
+        lengths[known] = self.tokens.offsets[rows[known] + 1] - starts[known]
+        values = np.empty(int(lengths.sum()), dtype=np.int32)
+        _pick(self.tokens.values, starts, lengths, values)
+        weights = None
+        if self.weights is not None:
+            weights = np.empty(len(values), dtype=np.float32)
+            _pick(self.weights, starts, lengths, weights)
         used = np.zeros(len(self.vocabulary), dtype=np.bool_)
         used[values] = True
-        number = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        if not used.all():
+            values = (np.cumsum(used, dtype=np.int32) - np.int32(1))[values]
         vocabulary = tuple(name for name, held in zip(self.vocabulary, used.tolist(), strict=True) if held)
-        weights = None if self.weights is None else self.weights[positions]
-        return TokenTable(Ragged.from_lengths(number[values], lengths), vocabulary, weights)
+        return TokenTable(Ragged.from_lengths(values, lengths), vocabulary, weights)
 
 
 @dataclass(frozen=True)
@@ -90,24 +97,52 @@ class TokenColumns:
             self._weights[name].append(weights)
 
     def finish(self) -> TokensById:
-        """All rows; what was gathered is let go."""
-        ids = np.concatenate(self._ids) if self._ids else np.empty(0, dtype=np.int64)
-        lengths = {name: np.concatenate([np.empty(0, np.int32), *self._lengths.pop(name)]) for name in self._fields}
-        total = sum((n.astype(np.int64) for n in lengths.values()), np.zeros(len(ids), dtype=np.int64))
+        """All rows; what was gathered is let go, field by field."""
+        ids = np.concatenate([np.empty(0, dtype=np.int64), *self._ids])
+        total = np.zeros(len(ids), dtype=np.int64)
+        for name in self._fields:
+            total += np.concatenate([np.empty(0, dtype=np.int32), *self._lengths[name]])
         tokens = Ragged.from_lengths(np.empty(int(total.sum()), dtype=np.int32), total)
         weights = np.ones(len(tokens.values), dtype=np.float32) if self._weighted else None
         vocabulary: list[str] = []
         filled = tokens.offsets[:-1].copy()
         for name in self._fields:
-            codes, distinct = _numbered(self._values.pop(name))
-            mine = Ragged.from_lengths(codes, lengths[name])
-            places = np.arange(len(codes)) + np.repeat(filled - mine.offsets[:-1], mine.lengths)
-            tokens.values[places] = codes + np.int32(len(vocabulary))
-            if weights is not None:
-                weights[places] = np.concatenate([np.empty(0, np.float32), *self._weights.pop(name)])
-            filled += mine.lengths
-            vocabulary += [f"{name}={value}" for value in distinct]
+            chunks, lengths, given = self._values.pop(name), self._lengths.pop(name), self._weights.pop(name)
+            dictionaries = [np.asarray(chunk.dictionary.to_numpy(zero_copy_only=False)) for chunk in chunks]
+            distinct = np.unique(np.concatenate(dictionaries)) if dictionaries else np.empty(0, dtype=np.int64)
+            row = 0
+            for chunk, held, mine, theirs in zip(chunks, dictionaries, lengths, given, strict=True):
+                numbers = np.searchsorted(distinct, held).astype(np.int32) + np.int32(len(vocabulary))
+                places = filled[row : row + len(mine)]
+                if weights is not None:
+                    _place(theirs, mine, places.copy(), weights)
+                if len(held):
+                    codes = numbers[chunk.indices.to_numpy(zero_copy_only=False)]
+                    _place(codes, mine, places, tokens.values)
+                row += len(mine)
+            vocabulary += [f"{name}={value}" for value in distinct.tolist()]
         return TokensById(ids, tokens, tuple(vocabulary), weights)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _place(values: Any, lengths: Any, places: Any, out: Any) -> None:
+    """Write every row's values to its place in ``out``, which moves on."""
+    k = 0
+    for row in range(len(lengths)):
+        for _ in range(lengths[row]):
+            out[places[row]] = values[k]
+            places[row] += 1
+            k += 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _pick(values: Any, starts: Any, lengths: Any, out: Any) -> None:
+    """Write the rows that begin at ``starts`` end to end: without an index for every value, of which there are many."""
+    k = 0
+    for row in range(len(lengths)):
+        for i in range(starts[row], starts[row] + lengths[row]):
+            out[k] = values[i]
+            k += 1
 
 
 def strings(column: Any) -> Column:
@@ -115,16 +150,3 @@ def strings(column: Any) -> Column:
     text = column.cast(pa.string())
     held = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False) > 0
     return Column(text.filter(pa.array(held)), held)
-
-
-def _numbered(chunks: list[Any]) -> tuple[npt.NDArray[np.int32], list[Any]]:
-    """Codes of all chunks' values, int32 ``[total]``, and the distinct values, sorted."""
-    if not chunks:
-        return np.empty(0, dtype=np.int32), []
-    whole = pa.chunked_array(chunks).unify_dictionaries()
-    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in whole.chunks])
-    values = whole.chunk(0).dictionary.to_pylist()
-    order = sorted(range(len(values)), key=values.__getitem__)
-    rank = np.empty(len(values), dtype=np.int32)
-    rank[order] = np.arange(len(values), dtype=np.int32)
-    return (rank[codes] if len(values) else np.empty(0, dtype=np.int32)), [values[i] for i in order]
