@@ -133,7 +133,9 @@ def test_sampling_pairs_weights_with_their_users(prepared: Prepared) -> None:
 
 def test_reward_features_weigh_context_columns(prepared: Prepared) -> None:
     dataset = prepared[0]
-    features = RewardFeatures.of(dataset.catalog, len(dataset.users.vocabulary))
+    features = RewardFeatures.of(
+        dataset.catalog, len(dataset.users.vocabulary), np.zeros((len(dataset.catalog), 2), dtype=np.float32)
+    )
     weighted = features(TableFeatures(dataset.users).lookup(np.array([7])))
     without = features(TableFeatures(plain(dataset).users).lookup(np.array([7])))
     assert weighted[0, -4:].tolist() == [1, 0, 7, 0]
