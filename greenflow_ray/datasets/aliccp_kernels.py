@@ -89,7 +89,7 @@ def parse(
     between, after_field, after_id = marks
     k = 0
     for row in range(len(starts)):
-        if expected[row] != -1 and expected[row] != counts[row]:
+        if expected[row] == -2 or expected[row] > counts[row]:
             return row, CUT_OFF, starts[row]
         i, end = starts[row], ends[row]
         while i < end:

@@ -108,7 +108,7 @@ def features(
     """Parse the feature lists of the ``chosen`` lines, which lie in column ``index``.
 
     ``announced`` is the column that says how many features the line has, if one does. Raises DataError naming the
-    line: a malformed feature, a value that is not a finite number, fewer or more features than announced.
+    line: a malformed feature, a value that is not a finite number, fewer features than announced.
     """
     starts, ends = lines.edges[chosen, index], lines.edges[chosen, index + 1] - 1
     expected = np.full(len(chosen), -1, dtype=np.int64)
