@@ -126,14 +126,46 @@ def train(
 
 
 @app.command()
-def evaluate(run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None, as_json: AsJson = False) -> None:
-    """Compare policies offline on the final users: fixed chains, one price for all, GreenFlow."""
-    from greenflow_ray.evaluation.compare import evaluate_run
+def evaluate(
+    run: Annotated[
+        Path | None, typer.Option("--run", help="The run's folder; default: runs/evaluation-DATA-CASCADE.")
+    ] = None,
+    data: Data = None,
+    data_format: Format = None,
+    cascade: Annotated[
+        str, typer.Option("--cascade", help="A built-in cascade: C (early stages see little), D (less still), A (all).")
+    ] = "C",
+    config: Annotated[Path | None, typer.Option("--config", help="Your cascade's YAML, instead of --cascade.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of models and reward models.")] = 3,
+    cuts: Annotated[
+        int, typer.Option(min=1, help="Random cuts of each user's events to pool, where events have no times.")
+    ] = 4,
+    exposures: Annotated[str, typer.Option(help="Numbers of exposed items, by comma.")] = "20,50",
+    quick: Annotated[bool, typer.Option("--quick", help="Only the policies and the waterfall.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; default: one a core.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The first seed, and the seed of the data's split.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The offline experiments: what each policy earns from final users at each budget, and where savings come from.
 
-    resolved = resolve(run, config, seed)
-    result = evaluate_run(resolved, Terminal(quiet=as_json))
+    Runs everything from data to page; what is done already is reused, so it may be interrupted and resumed.
+    """
+    from greenflow_ray.evaluation.experiment import evaluate as evaluate_plan
+    from greenflow_ray.evaluation.plan import Plan, parse_exposures
+
+    base = configuration.load(config or configuration.builtin(cascade))
+    run = run or Path("runs") / f"evaluation-{data.resolve().name if data else 'synthetic'}-{base.name}"
+    plan = Plan(
+        config=resolve(run, config or configuration.builtin(cascade), seed, data, data_format),
+        seeds=tuple(range(seed, seed + seeds)),
+        cuts=cuts,
+        exposures=parse_exposures(exposures),
+        full=not quick,
+    )
+    command = " ".join(["greenflow", *sys.argv[1:]])
+    result = evaluate_plan(plan, Terminal(quiet=as_json), command, workers=workers)
     if as_json:
-        _print(result)
+        print(result.to_json(), end="")
 
 
 @app.command()

@@ -201,6 +201,7 @@ class LoadConfig(Section):
 class CascadeConfig(Section):
     """The whole declaration. Relative paths are taken from the working directory."""
 
+    name: str = Field(default="default", description="what reports call this cascade")
     run: Path = Path("runs/demo")
     prepared: Path | None = Field(
         default=None, description="the prepared set's folder; null: data/ in the run's folder"
@@ -271,6 +272,16 @@ class RunPaths:
         self.report_json = self.root / "report.json"
         self.report_html = self.root / "report.html"
         self.report_png = self.root / "report.png"
+
+
+def builtin(name: str) -> Path:
+    """File of a built-in cascade of the offline experiments. Raises ConfigError naming those there are."""
+    folder = Path(__file__).parent / "cascades"
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
+        raise ConfigError(f"cascade {name!r}: there is none of that name; use one of {there}, or --config FILE")
+    return path
 
 
 def parse(text: str, where: str) -> CascadeConfig:

@@ -1,34 +1,160 @@
-"""Allocation policies that an offline comparison holds against each other; all decide before any click is seen."""
+"""Allocation policies that an offline comparison holds against each other; all decide before any click is seen.
+
+Every policy but the fixed chains goes through :func:`greenflow_ray.pricing.solve.solve`, so that each keeps the budget
+exactly and differs in one thing only: what it believes a chain is worth to a request.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.pricing.choice import PriceDirective, choose
-from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.errors import InfeasibleBudget
+from greenflow_ray.pricing.solve import solve
 
+F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Chosen = npt.NDArray[np.int32]
+Columns = npt.NDArray[np.int64]
+
+SPLITS = tuple(i / 20 for i in range(1, 20))
+"""Shares of a budget that CRAS may give to its early stages."""
 
 
-def best_fixed(mean_rewards: F64, costs: F64, budget: float) -> int:
-    """The one chain within ``budget`` (FLOPs per request) that earned most on the fitting users: EQUAL, well tuned."""
-    affordable = np.flatnonzero(costs <= budget)
-    return int(affordable[np.argmax(mean_rewards[affordable])])
+def fixed(clicks: F64, costs: F64, budget: float, columns: Columns | None = None) -> int:
+    """EQUAL, well tuned: of all chains (or ``columns``) within ``budget`` the one with most clicks on fitting users.
+
+    ``clicks`` is their mean, float64 ``[J]``. Raises InfeasibleBudget if no chain is within the budget.
+    """
+    allowed = np.arange(len(costs)) if columns is None else columns
+    allowed = allowed[costs[allowed] <= budget]
+    if not len(allowed):
+        raise InfeasibleBudget(budget, float(costs.min()))
+    return int(allowed[np.argmax(clicks[allowed])])
 
 
-def priced(
-    rewards: npt.NDArray[np.float32], costs: F64, frontier: Frontier, budget: float, hashes: npt.NDArray[np.uint64]
+def paper_like(space: ChainSpace, early: int) -> Columns:
+    """Chains of the paper's EQUAL: its one pre-ranking scale (the nearest to ``early``), its first ranker."""
+    scales = np.unique(space.items[:, -2])
+    near = scales[np.argmin(np.abs(scales - early))]
+    return np.flatnonzero((space.items[:, -2] == near) & (space.models[:, -1] == 0))
+
+
+def greenflow(rewards: F32, costs: F64, budget: float, columns: Columns | None = None) -> Chosen:
+    """The best chains, by their ``rewards`` ``[n, J]``, whose costs stay within ``budget`` a request; int32 ``[n]``.
+
+    Paper, equation 3; ``columns`` restricts the choice. Raises InfeasibleBudget below the cheapest chain.
+    """
+    if columns is None:
+        return solve(rewards, costs, budget * len(rewards)).chains
+    chosen = solve(np.ascontiguousarray(rewards[:, columns]), costs[columns], budget * len(rewards)).chains
+    return columns[chosen].astype(np.int32)
+
+
+def global_mix(
+    clicks: F64, costs: F64, budget: float, order: npt.NDArray[np.int64], columns: Columns | None = None
 ) -> Chosen:
-    """Equation 10 at the frontier's price for ``budget`` per request, mixed at the breakpoint; int32 ``[n]``."""
-    mix = frontier.mix(budget)
-    directive = PriceDirective(mix.low, mix.high, mix.high_share, 1, False, int(np.argmin(costs)))
-    return choose(rewards, costs, directive, hashes)
+    """GLOBAL: the same price mechanism without personalisation: every request is taken for the mean one.
+
+    At the breakpoint requests are shared between two chains, in ``order``, a permutation drawn beforehand.
+    """
+    rows = np.repeat(clicks[None].astype(np.float32), len(order), axis=0)
+    chosen = greenflow(rows, costs, budget, columns)
+    out = np.empty_like(chosen)
+    out[order] = chosen
+    return out
 
 
-def priced_globally(mean_rewards: F64, costs: F64, budget: float, n: int, hashes: npt.NDArray[np.uint64]) -> Chosen:
-    """GLOBAL: the same price mechanism without personalisation, every request taken for the mean one."""
-    row = mean_rewards[None].astype(np.float32)
-    frontier = Frontier.build(row, costs)
-    return priced(np.repeat(row, n, axis=0), costs, frontier, budget, hashes)
+class Cras:
+    """CRAS (arXiv 2103.02259): every stage allocates by itself, within its own share of the budget, one ranker.
+
+    Early stages share one problem and the ranker has the other. A stage's revenue is the reward averaged over what the
+    other stage may do, as if they were independent.
+    """
+
+    def __init__(self, space: ChainSpace, ranker: int) -> None:
+        columns = np.flatnonzero(space.models[:, -1] == ranker)
+        beginnings = np.concatenate([space.models[columns, :-1], space.items[columns, :-1]], axis=1)
+        early, before = np.unique(beginnings, axis=0, return_inverse=True)
+        scales, late = np.unique(space.items[columns, -1], return_inverse=True)
+        # Chain of every beginning and every scale of the ranker; -1: more items than the stage before keeps.
+        self._table = np.full((len(early), len(scales)), -1)
+        self._table[before.ravel(), late.ravel()] = columns
+        self.costs = space.costs
+        self.floor = float(space.costs[columns].min())
+        # A chain's cost is the sum of its stages': each stage's part is read off chains that differ in it alone.
+        narrowest, widest = self._table[:, 0], self._table[np.argmax((self._table >= 0).sum(axis=1))]
+        self._early_costs = space.costs[narrowest] - space.costs[narrowest].min()
+        self._late_costs = space.costs[widest] - space.costs[widest[0]]
+
+    def revenues(self, rewards: F32) -> tuple[F32, F32]:
+        """Each problem's revenues from predicted ``rewards`` ``[n, J]``: ``[n, beginnings]`` and ``[n, scales]``."""
+        early = [rewards[:, row[row >= 0]].mean(axis=1) for row in self._table]
+        late = [rewards[:, column[column >= 0]].mean(axis=1) for column in self._table.T]
+        return np.stack(early, axis=1), np.stack(late, axis=1)
+
+    def decide(self, revenues: tuple[F32, F32], budget: float, share: float) -> Chosen:
+        """Chains, int32 ``[n]``; the early stages have ``share`` of what ``budget`` leaves above the cheapest chain."""
+        spare = budget - self.floor
+        early = greenflow(revenues[0], self._early_costs, share * spare)
+        late = greenflow(revenues[1], self._late_costs, (1 - share) * spare)
+        chosen = self._table[early, late]
+        # Stages that decide apart may ask for more items than the stage before keeps: the ranker takes what there is.
+        while (lost := chosen < 0).any():
+            late[lost] -= 1
+            chosen[lost] = self._table[early[lost], late[lost]]
+        return chosen.astype(np.int32)
+
+
+@dataclass(frozen=True)
+class TunedCras:
+    """CRAS with the ranker and the shares that earned most from fitting users."""
+
+    space: ChainSpace
+    rewards: F32
+    clicks: npt.NDArray[np.integer]
+
+    @cached_property
+    def _problems(self) -> list[tuple[Cras, tuple[F32, F32]]]:
+        rankers = [Cras(self.space, int(r)) for r in np.unique(self.space.models[:, -1])]
+        return [(cras, cras.revenues(self.rewards)) for cras in rankers]
+
+    def decide(self, rewards: F32, budget: float) -> Chosen:
+        """Chains of requests with predicted ``rewards`` ``[n, J]``, int32 ``[n]``."""
+        rows = np.arange(len(self.rewards))
+        best, found = -np.inf, None
+        for cras, revenues in self._problems:
+            if budget < cras.floor:
+                continue
+            for share in SPLITS:
+                chosen = cras.decide(revenues, budget, share)
+                earned = float(self.clicks[rows, chosen].mean())
+                if earned > best:
+                    best, found = earned, (cras, share)
+        if found is None:
+            raise InfeasibleBudget(budget, float(self.space.costs.min()))
+        return found[0].decide(found[0].revenues(rewards), budget, found[1])
+
+
+def single_stage(space: ChainSpace, rewards: F32, clicks: npt.NDArray[np.integer], budget: float) -> Columns:
+    """DCAF's chains (arXiv 2006.09684): one stage is allocated, the ranker's items; all before it is fixed.
+
+    Which fixed beginning and which ranker earned most, at ``budget``, from fitting users; int64, columns of the space.
+    """
+    rows = np.arange(len(rewards))
+    beginnings = np.concatenate([space.models, space.items[:, :-1]], axis=1)
+    best, found = -np.inf, np.empty(0, dtype=np.int64)
+    for beginning in np.unique(beginnings, axis=0):
+        columns = np.flatnonzero((beginnings == beginning).all(axis=1))
+        if space.costs[columns].min() > budget:
+            continue
+        earned = float(clicks[rows, greenflow(rewards, space.costs, budget, columns)].mean())
+        if earned > best:
+            best, found = earned, columns
+    if not len(found):
+        raise InfeasibleBudget(budget, float(space.costs.min()))
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,16 +41,22 @@ class ModelRow:
     reused: bool
 
 
-def train(config: CascadeConfig, *, force: bool = False, progress: Progress = silent) -> list[ModelRow]:
+def train(
+    config: CascadeConfig,
+    *,
+    force: bool = False,
+    only: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> list[ModelRow]:
     """Train, or reuse, every model of the cascade over the prepared set in ``config.paths.data``.
 
     A model is reused while data, training settings, its own settings, seed and code version stay the same and its
-    weights pass their checksum, unless ``force``. Models with a factory of their own are not trained, only judged.
-    Final and reward users' clicks are never read. Raises DataError if no data is prepared.
+    weights pass their checksum, unless ``force``; ``only`` names some of them. Models with a factory of their own are
+    not trained, only judged. Final and reward users' clicks are never read. Raises DataError if no data is prepared.
     """
     dataset = storage.load(config.paths.data)
     config.check_corpus(len(dataset.catalog))
-    todo = [(stage.name, model) for stage in config.stages for model in stage.pool]
+    todo = [(s.name, m) for s in config.stages for m in s.pool if only is None or m.name in only]
     rows = []
     for i, (stage, model) in enumerate(todo):
 

@@ -16,6 +16,10 @@ from greenflow_ray.models.base import CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 
 I32 = npt.NDArray[np.int32]
+F32 = npt.NDArray[np.float32]
+
+BATCH = 64
+"""Users that are served side by side."""
 ABSENT = np.int32(2**31 - 1)
 """Place of an item that a prefix of stages does not keep."""
 
@@ -121,7 +125,7 @@ def realised_clicks(
     clicks: Clicks,
     *,
     exposures: Sequence[int] = (),
-    batch: int = 64,
+    batch: int = BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> npt.NDArray[np.int16]:
     """Clicks of every user of ``clicks`` among the items that every chain exposes, int16 ``[n, J]``.
@@ -129,18 +133,55 @@ def realised_clicks(
     With ``exposures``, each at most the runner's, those of every shorter list too: int16 ``[len(exposures), n, J]``.
     The chains are run from features alone; the clicks are looked at only afterwards.
     """
+
+    def liked(rows: npt.NDArray[np.int64]) -> F32:
+        worth = np.zeros((len(rows), runner.n_items + 1), dtype=np.float32)
+        mine = clicks.items.take(rows)
+        worth[mine.row_ids, mine.values] = 1
+        return worth
+
+    out = _summed(runner, features, clicks.users, liked, exposures, batch, progress).astype(np.int16)
+    return out if exposures else out[0]
+
+
+def expected_clicks(
+    runner: ChainRunner,
+    features: TableFeatures,
+    users: npt.NDArray[np.int64],
+    probabilities: Callable[[npt.NDArray[np.int64]], F32],
+    *,
+    exposures: Sequence[int],
+    batch: int = BATCH,
+) -> F32:
+    """Expected clicks of ``users`` (table rows) where every click's probability is known.
+
+    ``probabilities`` gives float32 ``[b, n_items]`` for table rows; returns float32 ``[len(exposures), n, J]``.
+    """
+
+    def worth(rows: npt.NDArray[np.int64]) -> F32:
+        return np.pad(probabilities(users[rows]), ((0, 0), (0, 1)))
+
+    return _summed(runner, features, users, worth, exposures, batch, None)
+
+
+def _summed(
+    runner: ChainRunner,
+    features: TableFeatures,
+    users: npt.NDArray[np.int64],
+    worth: Callable[[npt.NDArray[np.int64]], F32],
+    exposures: Sequence[int],
+    batch: int,
+    progress: Callable[[int, int], None] | None,
+) -> F32:
+    """What the exposed items are worth, float32 ``[exposures, n, J]``; the last column of ``worth`` is no item's."""
     cuts = np.asarray(exposures or (runner.exposure,)) - 1
-    n = len(clicks.users)
-    out = np.zeros((len(cuts), n, len(runner.space)), dtype=np.int16)
+    n = len(users)
+    out = np.zeros((len(cuts), n, len(runner.space)), dtype=np.float32)
     for start in range(0, n, batch):
         rows = np.arange(start, min(start + batch, n))
-        exposed = runner.run(features.rows(clicks.users[rows]))
-        liked = np.zeros((len(rows), runner.n_items + 1), dtype=bool)
-        mine = clicks.items.take(rows)
-        liked[mine.row_ids, mine.values] = True
-        hits = np.take_along_axis(liked, exposed.reshape(len(rows), -1), axis=1).reshape(exposed.shape)
-        summed = np.cumsum(hits, axis=2, dtype=np.int16)
-        out[:, rows] = np.moveaxis(summed[:, :, cuts], 2, 0)
+        exposed = runner.run(features.rows(users[rows]))
+        gained = np.take_along_axis(worth(rows), exposed.reshape(len(rows), -1), axis=1).reshape(exposed.shape)
+        out[:, rows] = np.moveaxis(np.cumsum(gained, axis=2)[:, :, cuts], 2, 0)
         if progress is not None:
             progress(int(rows[-1]) + 1, n)
-    return out if exposures else out[0]
+    return out

@@ -49,7 +49,8 @@ def train_reward(
     """Fit the reward model of ``config`` to the reward-sample users; validation users stop and calibrate it.
 
     The network learns what boosted trees make of those clicks, on the features of training users too: unlabelled, but
-    many. Of training users' clicks the item vectors are made; final users' clicks are never read. A stored model is reused while data, weights, chains and settings are unchanged.
+    many. Item vectors are made of training users' clicks; final users' clicks are never read. A stored model is reused
+    while data, weights, chains and settings are unchanged.
     """
     folder = config.paths.reward
     digest = _digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"), str(SCHEMA))

@@ -1,0 +1,357 @@
+"""Puts the answers of all exposures together as one document, with the claims that they meet or miss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from greenflow_ray.datasets.schema import Dataset, Split
+from greenflow_ray.evaluation import answers, learners
+from greenflow_ray.evaluation.arena import CRAS, DCAF, FIXED, GLOBAL, GREENFLOW, ORACLE, Arena
+from greenflow_ray.evaluation.plan import JUDGED, SHARES, Plan
+from greenflow_ray.evaluation.schema import (
+    Ablation,
+    Ceiling,
+    Check,
+    Evaluation,
+    ExposureResult,
+    ModelLine,
+    RewardModelLine,
+    Scale,
+    ScalePoint,
+)
+from greenflow_ray.evaluation.statistics import Bootstrap
+from greenflow_ray.evaluation.tracking import track
+from greenflow_ray.evaluation.work import Grid
+from greenflow_ray.models.artifacts import read_manifest, weights_path
+from greenflow_ray.progress import Progress
+
+MIDDLE_BUDGETS = (0.2, 0.3, 0.4)
+TRACKED = 0.5
+"""Budget of the day in Figure 5, as a share of the fullest chain's FLOPs at mean traffic."""
+
+
+def compose(
+    plan: Plan,
+    dataset: Dataset,
+    arenas: dict[int, Arena],
+    finals: dict[int, Grid],
+    command: str,
+    began: float,
+    progress: Progress,
+) -> Evaluation:
+    """The whole document from revealed ``arenas``, one an exposure."""
+    boot = Bootstrap(len(np.unique(finals[plan.seeds[0]].users)), plan.config.seed)
+    results = []
+    for i, (exposure, arena) in enumerate(arenas.items()):
+        progress(f"scoring, e = {exposure}", i / len(arenas))
+        results.append(_result(plan, dataset, arena, boot, finals, first=i == 0))
+    if plan.full and len(results) > 1:
+        results[0] = results[0].model_copy(update={"scales": (*results[0].scales, _exposures(arenas, boot))})
+    progress("scored", 1.0)
+    users = {split.name.lower(): len(dataset.users.of(split)) for split in Split}
+    return Evaluation(
+        dataset=dataset.name,
+        synthetic=dataset.synthetic,
+        cascade=plan.config.name,
+        command=command,
+        seeds=plan.seeds,
+        cuts=plan.cuts,
+        users=users,
+        items=len(dataset.catalog),
+        models=_models(plan),
+        results=tuple(results),
+        checks=tuple(_checks(results[0], arenas[plan.exposures[0]], boot)),
+        notes=tuple(_notes(plan, dataset, users)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _models(plan: Plan) -> tuple[ModelLine, ...]:
+    lines = []
+    for stage in plan.config.stages:
+        for model in stage.pool:
+            held = [read_manifest(weights_path(plan.of(seed, 0), model)) for seed in plan.seeds]
+            first = held[0]
+            auc = tuple(m.auc for m in held)
+            lines.append(
+                ModelLine(
+                    stage=stage.name,
+                    name=model.name,
+                    flops_per_item=first.flops_per_item,
+                    flops_per_request=first.flops_per_request,
+                    auc=auc,
+                )
+            )
+    return tuple(lines)
+
+
+def _result(
+    plan: Plan, dataset: Dataset, arena: Arena, boot: Bootstrap, finals: dict[int, Grid], *, first: bool
+) -> ExposureResult:
+    equal = next(name for name, _ in arena.decisions() if name.startswith("EQUAL"))
+    names = [equal, FIXED, GLOBAL, DCAF, CRAS, GREENFLOW, learners.BOOSTED.name, ORACLE]
+    pools: dict[str, tuple[str, ...]] = {
+        name: (name.removeprefix("GreenFlow, only "),)
+        for name in dict.fromkeys(name for name, _ in arena.decisions())
+        if name.startswith("GreenFlow, only ")
+    }
+    if pools:
+        pools[GREENFLOW] = tuple(m.name for m in arena.space.stages[-1].pool)
+    complete = plan.full and first
+    return ExposureResult(
+        exposure=arena.exposure,
+        chains=len(arena.space),
+        fullest=answers.chain_line(arena, boot, arena.space.fullest),
+        cheapest=answers.chain_line(arena, boot, arena.space.cheapest),
+        policies=tuple(answers.policy_points(arena, boot, SHARES, names)),
+        multi_stage=(GREENFLOW, CRAS, DCAF),
+        rankers=tuple(r for r in answers.ranker_rows(arena, boot, pools) if r.budget_share in SHARES),
+        reward_models=_reward_models(arena, boot),
+        ablation=_ablation(arena, boot) if complete else (),
+        waterfalls=answers.waterfalls(arena, boot),
+        scales=tuple(_scales(arena, boot)) if complete else (),
+        tracking=(
+            track(
+                arena.corners[0].fitting,
+                arena.corners[0].predicted[GREENFLOW],
+                arena.space.costs,
+                TRACKED,
+                plan.config.seed,
+            )
+            if complete
+            else None
+        ),
+        ceilings=_ceilings(plan, arena, finals) if dataset.synthetic else (),
+    )
+
+
+def _quality(arena: Arena, name: str) -> tuple[float, float, float, int]:
+    """Field-RCE, bias and correlation of differences, means of seeds; FLOPs a request, -1 for trees."""
+    calibration = np.mean([c.quality[name][0] for c in arena.corners], axis=0)
+    return float(calibration[0]), float(calibration[1]), float(calibration[2]), arena.corners[0].quality[name][1]
+
+
+def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[RewardModelLine, ...]:
+    lines = []
+    for learner in (learners.GREENFLOW, learners.BOOSTED, learners.DIRECT, learners.LOGGED):
+        if learner.name not in arena.corners[0].predicted:
+            continue
+        rce, bias, correlation, flops = _quality(arena, learner.name)
+        lines.append(
+            RewardModelLine(
+                name="network, taught by boosted trees" if learner is learners.GREENFLOW else learner.name,
+                serves=learner is learners.GREENFLOW,
+                flops_per_request=flops if flops >= 0 else None,
+                field_rce=rce,
+                bias=bias,
+                spread_correlation=correlation,
+                revenue=answers.over_budgets(arena, boot, learner.name),
+                ratio_to_boosted=answers.over_budgets(arena, boot, learner.name, learners.BOOSTED.name),
+            )
+        )
+    return tuple(lines)
+
+
+def _ablation(arena: Arena, boot: Bootstrap) -> tuple[Ablation, ...]:
+    lines = []
+    for (recursive, basis, monotone), learner in {(True, True, True): learners.GREENFLOW, **learners.ABLATIONS}.items():
+        rce, _, correlation, _ = _quality(arena, learner.name)
+        lines.append(
+            Ablation(
+                recursive=recursive,
+                multi_basis=basis,
+                monotone=monotone,
+                field_rce=rce,
+                spread_correlation=correlation,
+                revenue=answers.over_budgets(arena, boot, learner.name),
+                ratio_to_full=answers.over_budgets(arena, boot, learner.name, GREENFLOW),
+            )
+        )
+    return tuple(lines)
+
+
+def _scales(arena: Arena, boot: Bootstrap) -> Iterable[Scale]:
+    names = list(arena.corners[0].predicted)
+
+    def point(policy: str, x: float, label: str) -> ScalePoint:
+        return ScalePoint(x=x, label=label, ratio_to_global=answers.over_budgets(arena, boot, policy), saved=None)
+
+    everybody = int(arena.corners[0].clicks.shape[0])
+    sizes = [(int(n.split(", ")[1].split()[0]), n) for n in names if n.endswith(" users")]
+    if sizes:
+        yield Scale(
+            name="samples",
+            question="How many reward users are needed? (boosted trees)",
+            points=(
+                *(point(name, n, f"{n:,}") for n, name in sorted(sizes)),
+                point(learners.BOOSTED.name, everybody / max(arena.cuts, 1), "all"),
+            ),
+        )
+    parts = [
+        (int(n.split(", ")[1].split()[0]), n)
+        for n in dict.fromkeys(name for name, _ in arena.decisions())
+        if n.startswith("GreenFlow, ") and n.endswith(" chains")
+    ]
+    if parts:
+        yield Scale(
+            name="chains",
+            question="How many chains are needed? (the same cheapest and fullest chain; against GLOBAL with all)",
+            points=(
+                *(point(name, n, str(n)) for n, name in sorted(parts)),
+                point(GREENFLOW, len(arena.space), str(len(arena.space))),
+            ),
+        )
+    halves = [n for n in names if n.endswith(" half")]
+    if halves:
+        yield Scale(
+            name="drift",
+            question="Does it matter when the reward users came? (boosted trees fitted to the older or newer half)",
+            points=tuple(point(name, i, name.split(", ")[1]) for i, name in enumerate(halves)),
+        )
+
+
+def _exposures(arenas: dict[int, Arena], boot: Bootstrap) -> Scale:
+    return Scale(
+        name="exposure",
+        question="How does it depend on the number of exposed items?",
+        points=tuple(
+            ScalePoint(
+                x=e,
+                label=f"e = {e}",
+                ratio_to_global=answers.over_budgets(arena, boot, GREENFLOW),
+                saved=answers.saved_against_middle(arena, boot, GREENFLOW),
+            )
+            for e, arena in arenas.items()
+        ),
+    )
+
+
+def _ceilings(plan: Plan, arena: Arena, finals: dict[int, Grid]) -> tuple[Ceiling, ...]:
+    """The same decisions in expected clicks, beside the optimum over expected rewards."""
+    e = plan.exposures.index(arena.exposure)
+    _, user = np.unique(finals[plan.seeds[0]].users, return_inverse=True)
+    known = Arena(arena.exposure, arena.corners)
+    known.reveal([finals[s].expected[e][:, c.columns] for s, c in zip(plan.seeds, arena.corners, strict=True)], user)
+    known.add_oracle(JUDGED)
+    found = []
+    for share in JUDGED:
+        if share not in arena.shares_of(GLOBAL):
+            continue
+        base, mine, best = (known.outcome(name, share).mean_clicks for name in (GLOBAL, GREENFLOW, ORACLE))
+        foreseen = None
+        if learners.FORESEEN.name in arena.corners[0].predicted:
+            foreseen = known.outcome(learners.FORESEEN.name, share).mean_clicks
+        found.append(
+            Ceiling.model_validate(
+                {
+                    "budget_share": share,
+                    "global": base,
+                    "greenflow": mine,
+                    "optimum": best,
+                    "foreseeable": foreseen,
+                    "share": (mine - base) / max(best - base, 1e-12),
+                }
+            )
+        )
+    return tuple(found)
+
+
+def _checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Check]:
+    mine = [p for p in result.policies if p.policy == GREENFLOW and p.budget_share in JUDGED]
+    worst = min(mine, key=lambda p: p.ratio_to_global.low)
+    yield Check(
+        claim="clicks ÷ GLOBAL: interval above 1 at each budget from 10 to 50 %",
+        value=f"lowest {worst.ratio_to_global.value:.4f} ({worst.ratio_to_global.low:.4f} to "
+        f"{worst.ratio_to_global.high:.4f}) at {worst.budget_share:.0%}",
+        met=worst.ratio_to_global.low > 1,
+    )
+    worst = min(mine, key=lambda p: p.ratio_to_fixed.value)
+    yield Check(
+        claim="clicks ÷ best fixed chain: above 1 at each budget from 10 to 50 %",
+        value=f"lowest {worst.ratio_to_fixed.value:.4f} at {worst.budget_share:.0%}",
+        met=worst.ratio_to_fixed.value > 1,
+    )
+    shares = [s for s in JUDGED if s in arena.shares_of(CRAS)]
+    ratios = {s: boot.ratio(arena.outcome(GREENFLOW, s), arena.outcome(CRAS, s)) for s in shares}
+    at = min(ratios, key=lambda s: ratios[s].value)
+    yield Check(
+        claim="clicks ÷ tuned CRAS: not below 1 at any budget from 10 to 50 %",
+        value=f"lowest {ratios[at].value:.4f} ({ratios[at].low:.4f} to {ratios[at].high:.4f}) at {at:.0%}",
+        met=ratios[at].value >= 1,
+    )
+    if result.waterfalls:
+        saved = result.waterfalls[0].steps[-1].saved
+        yield Check(
+            claim="FLOPs saved at equal clicks against the arbitrary middle chain: at least 35 %",
+            value=f"{saved.value:.1%} ({saved.low:.1%} to {saved.high:.1%})",
+            met=saved.value >= 0.35,
+        )
+    middle = [(p.budget_share, p.saved_against_fixed) for p in mine if p.budget_share in MIDDLE_BUDGETS]
+    if middle and all(s is not None for _, s in middle):
+        lowest = min(((share, s) for share, s in middle if s is not None), key=lambda x: x[1].value)
+        yield Check(
+            claim="FLOPs saved at equal clicks against the best fixed chain, budgets 20 to 40 %: at least 15 %",
+            value=f"lowest {lowest[1].value:.1%} ({lowest[1].low:.1%} to {lowest[1].high:.1%}) at {lowest[0]:.0%}",
+            met=lowest[1].value >= 0.15,
+        )
+    if result.ceilings:
+        share = float(np.mean([c.share for c in result.ceilings]))
+        foreseen = [
+            (c.greenflow - c.global_) / (c.foreseeable - c.global_)
+            for c in result.ceilings
+            if c.foreseeable is not None
+        ]
+        more = f"; {np.mean(foreseen):.0%} of what trees fitted to expected clicks gain" if foreseen else ""
+        yield Check(
+            claim="share of the true optimum's gain over GLOBAL: at least 70 %",
+            value=f"{share:.0%}{more}",
+            met=share >= 0.7,
+        )
+    if result.ablation:
+        full, neither = result.ablation[0], next(a for a in result.ablation if not (a.recursive or a.multi_basis))
+        yield Check(
+            claim="both mechanisms better than neither, in revenue and Field-RCE",
+            value=f"revenue ÷ GLOBAL {full.revenue.value:.4f} against {neither.revenue.value:.4f}, "
+            f"Field-RCE {full.field_rce:.4f} against {neither.field_rce:.4f}",
+            met=full.revenue.value > neither.revenue.value and full.field_rce < neither.field_rce,
+        )
+    used = [p.used for p in mine]
+    yield Check(
+        claim="spent ÷ budget: never above 1, at least 0.995",
+        value=f"{min(used):.5f} to {max(used):.5f}",
+        met=max(used) <= 1 + 1e-9 and min(used) >= 0.995,
+    )
+    serving = next(line for line in result.reward_models if line.serves)
+    if serving.flops_per_request is not None:
+        share = serving.flops_per_request / float(np.mean([p.budget_flops for p in mine]))
+        yield Check(claim="reward model's FLOPs ÷ mean chain's: at most 1 %", value=f"{share:.3%}", met=share <= 0.01)
+    ratio = serving.ratio_to_boosted
+    yield Check(
+        claim="the network earns at least 99.7 % of the boosted trees' clicks",
+        value=f"{ratio.value:.4f} ({ratio.low:.4f} to {ratio.high:.4f})",
+        met=ratio.value >= 0.997,
+    )
+
+
+def _notes(plan: Plan, dataset: Dataset, users: dict[str, int]) -> Iterable[str]:
+    yield (
+        f"Users are split once: {users['train']:,} train the models, {users['reward']:,} are run through all chains to "
+        f"fit reward models and tune policies, {users['validation']:,} stop and calibrate, {users['final']:,} are "
+        "final: their clicks are read once, after the last policy has decided."
+    )
+    if plan.cuts > 1:
+        yield (
+            f"The data has no order in time, so each user's events are cut at random into history and clicks, "
+            f"{plan.cuts} times; all cuts are pooled, and intervals draw whole users with all their cuts and seeds."
+        )
+    yield (
+        "Every policy knows the requests' predicted rewards beforehand and spends one budget over all of them: this is "
+        "the paper's offline question. How well a budget is held while requests arrive is Figure 5's."
+    )
+    yield "Clicks are counted in held-out events: what a user would have clicked and never met counts as none."
+    yield "The hindsight oracle knows every click. Most of its lead is luck that no request foretells."
+    if dataset.synthetic:
+        yield "The data is synthetic: its figures show that the method works, not what it would earn."
