@@ -31,10 +31,10 @@ def fixed(clicks: F64, costs: F64, budget: float, columns: Columns | None = None
     ``clicks`` is their mean, float64 ``[J]``. Raises InfeasibleBudget if no chain is within the budget.
     """
     allowed = np.arange(len(costs)) if columns is None else columns
-    allowed = allowed[costs[allowed] <= budget]
-    if not len(allowed):
-        raise InfeasibleBudget(budget, float(costs.min()))
-    return int(allowed[np.argmax(clicks[allowed])])
+    within = allowed[costs[allowed] <= budget]
+    if not len(within):
+        raise InfeasibleBudget(budget, float(costs[allowed].min()))
+    return int(within[np.argmax(clicks[within])])
 
 
 def paper_like(space: ChainSpace, early: int) -> Columns:
