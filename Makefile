@@ -5,13 +5,15 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # A data folder (MovieLens, S3-Rec sequences, …); empty: the embedded synthetic set.
 DATA   ?=
+# A built-in cascade of the offline experiments.
+CASCADE ?= C
 # The bench's PDLP solver, run in a process of its own; without its dependencies, which would move pinned ones.
 PDLP   := ortools==9.15.6755 absl-py==2.5.1 immutabledict==4.3.1
 # Name of the run's folder below runs/; by default the data's name.
 NAME   ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),demo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo evaluate test lint bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +31,9 @@ $(READY): requirements.txt pyproject.toml
 
 demo: $(READY) ## run the main job: data, models, reward, serve, traffic, report (DATA=folder, NAME=run)
 	@$(BIN)/greenflow demo --run runs/$(NAME) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+evaluate: $(READY) ## the offline experiments (DATA=folder, CASCADE=C, D or A); resumes where it was stopped
+	@$(BIN)/greenflow evaluate --cascade $(CASCADE) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test: $(READY) ## run the tests, a whole line through real Ray Serve included
 	@$(BIN)/python -m pytest $(ARGS)
