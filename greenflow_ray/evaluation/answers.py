@@ -106,8 +106,12 @@ def ranker_rows(arena: Arena, boot: Bootstrap, pools: dict[str, tuple[str, ...]]
 def over_budgets(
     arena: Arena, boot: Bootstrap, policy: str, other: str = GLOBAL, shares: Sequence[float] = JUDGED
 ) -> Interval:
-    """Clicks of ``policy`` ÷ clicks of ``other``, the mean over the judged budgets at which both can serve."""
-    both = [s for s in shares if s in arena.shares_of(policy) and s in arena.shares_of(other)]
+    """Clicks of ``policy`` ÷ clicks of ``other``, the mean over the judged budgets at which both can serve.
+
+    Where the cheapest chain costs more than any of these, the mean over all budgets at which both can.
+    """
+    common = [s for s in arena.shares_of(policy) if s in arena.shares_of(other)]
+    both = [s for s in shares if s in common] or common
     return boot.mean_ratio(
         [arena.outcome(policy, s) for s in both],
         [arena.outcome(other, s) for s in both],

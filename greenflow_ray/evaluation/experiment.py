@@ -12,7 +12,7 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
-from greenflow_ray.evaluation import learners, page, picture, tables
+from greenflow_ray.evaluation import learners, page, picture, tables, words
 from greenflow_ray.evaluation.arena import Arena
 from greenflow_ray.evaluation.corners import corner, wanted_learners
 from greenflow_ray.evaluation.document import compose
@@ -113,5 +113,6 @@ def write(config: CascadeConfig, document: Evaluation) -> None:
         part.write_text(document.to_json(), encoding="utf-8")
     tables.write_csv(document, config.run / "evaluation")
     page.save(page.render(document), config.run / "evaluation.html")
-    if document.results[0].waterfalls:
+    (config.run / "evaluation.png").unlink(missing_ok=True)  # an earlier run's, where this one has no waterfall
+    if words.first_waterfall(document) is not None:
         picture.save_png(document, config.run / "evaluation.png")

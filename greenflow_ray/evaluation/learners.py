@@ -138,12 +138,14 @@ def join(parts: list[Grid]) -> Grid:
     )
 
 
-_gathered: dict[tuple[str, int, int], Material] = {}
+_gathered: dict[str, Material] = {}
 
 
-def material(plan: Plan, seed: int) -> Material:
-    """:meth:`Material.of`; a worker keeps the last one, for a seed's learners come one after the other."""
-    key = str(plan.config.run.resolve()), seed, plan.cuts
+def material(plan: Plan, seed: int, key: str) -> Material:
+    """:meth:`Material.of`; a worker keeps the last one, for a seed's learners come one after the other.
+
+    ``key`` is a digest of all that is gathered: the same run may be evaluated again on other data or exposures.
+    """
     if key not in _gathered:
         _gathered.clear()
         _gathered[key] = Material.of(plan, seed)
@@ -161,13 +163,13 @@ def predict(plan: Plan, seed: int, exposure: int, learner: Learner) -> Predicted
         for split in (Split.REWARD, Split.VALIDATION)
     ]
     key = digest(loaded.digest, config.digest("reward", "seed"), repr(learner), str(exposure), str(CODE_VERSION), *keys)
+    seen = digest(str(plan.config.run.resolve()), loaded.digest, *keys)
     path = plan.predictions(seed) / f"{digest(repr(learner))[:16]}-{exposure}.npz"
-    arrays = kept(path, key, lambda: _fit(plan, seed, exposure, learner))
+    arrays = kept(path, key, lambda: _fit(plan, seed, exposure, learner, material(plan, seed, seen)))
     return Predicted(arrays["final"], arrays["fitting"], arrays["calibration"], int(arrays["flops"]))
 
 
-def _fit(plan: Plan, seed: int, exposure: int, learner: Learner) -> dict[str, Any]:
-    seen = material(plan, seed)
+def _fit(plan: Plan, seed: int, exposure: int, learner: Learner, seen: Material) -> dict[str, Any]:
     e = plan.exposures.index(exposure)
     space, columns = exposed_space(seen.loaded.space, exposure)
     reward, validation = seen.grids[Split.REWARD], seen.grids[Split.VALIDATION]
@@ -203,8 +205,9 @@ def _chosen_rows(seen: Material, learner: Learner, seed: int) -> npt.NDArray[np.
     users = seen.users[Split.REWARD]
     distinct = np.unique(users)
     if learner.part is not None:
-        newer = seen.since[distinct] > np.median(seen.since[distinct])
-        distinct = distinct[newer if learner.part == "newer" else ~newer]
+        by_age = distinct[np.argsort(seen.since[distinct], kind="stable")]  # halves even where many came at one time
+        newer = len(by_age) // 2
+        distinct = by_age[-newer:] if learner.part == "newer" else by_age[:-newer]
     if learner.users is not None:
         distinct = np.random.default_rng([seed, 0x5A3]).permutation(distinct)[: learner.users]
     return np.flatnonzero(np.isin(users, distinct))

@@ -25,8 +25,8 @@ def demand(rng: np.random.Generator) -> F64:
     hours = minutes / 60
     wave = 1 + 0.45 * np.sin((hours - 9) / 24 * 2 * np.pi) + 0.25 * np.exp(-0.5 * ((hours - 20) / 1.5) ** 2)
     spike = np.where((hours >= 11) & (hours < 12), 3.0, 1.0) * np.where((hours >= 17.5) & (hours < 18.0), 5.0, 1.0)
-    rate = wave * spike * np.exp(0.03 * rng.normal(size=len(minutes)))
-    return np.asarray(MEAN_RATE * rate / wave.mean(), dtype=np.float64)
+    noise = np.exp(0.03 * rng.normal(size=len(minutes)))
+    return np.asarray(MEAN_RATE * wave * spike * noise / (wave * spike).mean(), dtype=np.float64)
 
 
 def track(fitting: F32, final: F32, costs: F64, share: float, seed: int) -> Tracking:

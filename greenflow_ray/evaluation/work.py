@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +111,7 @@ def kept(path: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, 
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
                 return {name: stored[name] for name in stored.files if name != "key"}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
         pass  # absent, damaged or of other inputs: make it
     arrays = make()
     with whole(path) as part, part.open("wb") as file:  # numpy would add its ending to a name

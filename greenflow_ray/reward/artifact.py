@@ -70,14 +70,19 @@ def serialise(net: RewardNet, factors: npt.NDArray[np.float32]) -> bytes:
 
 
 def read_manifest(folder: Path) -> RewardManifest:
-    """The manifest of a folder. Raises ArtifactError if there is none or it is foreign."""
+    """The manifest of a folder. Raises ArtifactError if there is none, or it is foreign or of another version."""
     path = folder / "reward.json"
     try:
-        return RewardManifest.model_validate_json(path.read_bytes())
+        manifest = RewardManifest.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no reward model; run `greenflow train` first") from error
     except (ValidationError, json.JSONDecodeError) as error:
         raise ArtifactError(f"{path}: not a reward model's manifest; run `greenflow train --force`") from error
+    if manifest.schema_version != SCHEMA:
+        raise ArtifactError(
+            f"{path}: schema {manifest.schema_version}, this version reads {SCHEMA}; run `greenflow train` again"
+        )
+    return manifest
 
 
 def load_reward(folder: Path, space: ChainSpace, catalog: Catalog) -> NetworkReward:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +137,7 @@ def sample_clicks(
             with np.load(path, allow_pickle=False) as stored:
                 if str(stored["digest"]) == digest:
                     return clicks.users, np.asarray(stored["clicks"], dtype=np.int16)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
             pass  # damaged: run the chains again
     label = f"running {len(runner.space)} chains for {len(clicks.users)} {name} users"
     realised = realised_clicks(
