@@ -1,9 +1,10 @@
-"""No final user's clicks reach training, the reward model or the price before they score."""
+"""No final user's clicks reach training, the reward model, the price or an offline policy before they score."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,14 @@ from greenflow_ray import pipeline
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.console import Terminal
 from greenflow_ray.datasets import storage
+from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Clicks, Split
-from greenflow_ray.evaluation import compare
+from greenflow_ray.evaluation import experiment
+from greenflow_ray.evaluation.arena import ORACLE, Arena, Corner
+from greenflow_ray.evaluation.plan import Plan
+from greenflow_ray.evaluation.schema import Evaluation
 from greenflow_ray.ragged import Ragged
+from tests.evaluation import tiny as evaluations
 from tests.test_line import CONFIG
 
 QUIET = Terminal(quiet=True)
@@ -36,22 +42,14 @@ def artifacts(run: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_training_never_reads_the_final_users_clicks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_never_reads_the_final_users_clicks(tmp_path: Path) -> None:
     """Train with the final users' clicks as they are, then with others: every artifact is the same, byte for byte."""
     plain, other = tiny(tmp_path / "plain"), tiny(tmp_path / "other")
     pipeline.prepare_data(plain, QUIET)
     first = pipeline.train_models(plain, QUIET)
 
     pipeline.prepare_data(other, QUIET)
-    data = storage.load(other.paths.data)
-    clicks = {split: storage.load_clicks(other.paths.data, split) for split in Split}
-    final = clicks[Split.FINAL]
-    rng = np.random.default_rng(9)
-    lies = Ragged.from_rows([rng.choice(len(data.catalog), 5, replace=False) for _ in final.users])
-    storage.save(other.paths.data, data, {**clicks, Split.FINAL: Clicks(final.users, lies)})
-    changed = storage.load_clicks(other.paths.data, Split.FINAL)
-    assert changed.items.values.tolist() == lies.values.tolist()
-
+    lie(other.paths.data)
     second = pipeline.train_models(other, QUIET)
     assert artifacts(plain.run) == artifacts(other.run)
     assert first.reward.manifest.calibration == second.reward.manifest.calibration
@@ -61,28 +59,89 @@ def test_training_never_reads_the_final_users_clicks(tmp_path: Path, monkeypatch
     assert prices[0].frontier.to_bytes() == prices[1].frontier.to_bytes()
 
 
-def test_offline_decisions_come_before_the_clicks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`evaluate` asks for the final users' clicks once, after the last policy has decided."""
-    config = tiny(tmp_path)
-    pipeline.prepare_data(config, QUIET)
-    pipeline.train_models(config, QUIET)
+def lie(folder: Path) -> None:
+    """Replace the final users' clicks, in place, by others that pass for genuine."""
+    data = storage.load(folder)
+    clicks = {split: storage.load_clicks(folder, split) for split in Split}
+    final = clicks[Split.FINAL]
+    rng = np.random.default_rng(9)
+    lies = Ragged.from_rows([rng.choice(len(data.catalog), 5, replace=False) for _ in final.users])
+    storage.write(folder, data, {**clicks, Split.FINAL: Clicks(final.users, lies)})
+    changed = storage.load_clicks(folder, Split.FINAL)
+    assert changed.items.values.tolist() != final.items.values.tolist()
+
+
+def decisions(plan: Plan) -> tuple[dict[tuple[int, int, str, float], bytes], Evaluation]:
+    """Every chain that every policy of an evaluation chose, hindsight's apart, and the document."""
+    found: dict[tuple[int, int, str, float], bytes] = {}
+    reveal = experiment.reveal
+
+    def look(arenas: dict[int, Arena], finals: Any, of: Plan) -> None:
+        for exposure, arena in arenas.items():
+            for seed, corner in zip(of.seeds, arena.corners, strict=True):
+                for (name, share), chosen in corner.decided.items():
+                    found[exposure, seed, name, share] = chosen.tobytes()
+        reveal(arenas, finals, of)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "reveal", look)
+        patch.setattr(experiment, "write", lambda *_: None)
+        document = experiment.evaluate(plan, QUIET, "greenflow evaluate", workers=1)
+    return found, document
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "pairs, two cuts"])
+def test_no_offline_decision_depends_on_the_final_users_clicks(tmp_path: Path, kind: str) -> None:
+    """Evaluate with the final users' clicks as they are, then from scratch with lies: every decision is the same."""
+    plans = []
+    for name in ("plain", "other"):
+        changes: dict[str, Any] = {}
+        if kind != "synthetic":
+            changes["data"] = evaluations.write_movielens(tmp_path / name / "source", times=False)
+            changes["data"]["path"] = str(tmp_path / "plain" / "source")
+        seeds = (0, 1) if kind == "synthetic" else (0,)
+        plans.append(evaluations.plan(tmp_path / name / "run", changes=changes, seeds=seeds, cuts=2))
+    plain, other = plans
+    with evaluations.small_machine():
+        honest, document = decisions(plain)
+        cuts = range(document.cuts)
+        for cut in cuts:
+            prepare(other.of(0, cut))
+            lie(other.of(0, cut).paths.data)
+        lied, another = decisions(other)
+    assert len(cuts) == (1 if kind == "synthetic" else 2)
+    assert honest == lied
+    names = {name for _, _, name, _ in honest}
+    assert {"GreenFlow", "GLOBAL", "CRAS", "DCAF", "best fixed chain", "GreenFlow, only din"} <= names
+    assert {(e, s) for e, s, _, _ in honest} == {(e, s) for e in (5, 10) for s in plain.seeds}
+    # The lies were believed where clicks may be: in the scores.
+    assert [r.fullest.clicks for r in document.results] != [r.fullest.clicks for r in another.results]
+
+
+def test_the_final_clicks_are_opened_after_the_last_offline_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
-    load, decide = storage.load_clicks, compare.policies.priced
+    read, decide = storage.pq.read_table, Corner.decide
 
-    def loading(folder: Path, split: Split) -> Clicks:
-        seen.append(f"clicks {split.name}")
-        return load(folder, split)
+    def reading(source: Any, *args: Any, **options: Any) -> Any:
+        seen.append(Path(source).name)
+        return read(source, *args, **options)
 
-    def deciding(*args: object) -> object:
-        seen.append("decide")
-        return decide(*args)  # type: ignore[arg-type]
+    def deciding(self: Corner, name: str, *args: Any) -> None:
+        seen.append(f"decide {name}")
+        decide(self, name, *args)
 
-    monkeypatch.setattr(compare, "load_clicks", loading)
-    monkeypatch.setattr(compare.policies, "priced", deciding)
-    result = compare.evaluate_run(config, QUIET)
-    assert seen.count("clicks FINAL") == 1
-    assert seen.index("clicks FINAL") > max(i for i, what in enumerate(seen) if what == "decide")
-    assert {row["policy"] for row in result["policies"]} == {"best fixed chain", "GLOBAL", "GreenFlow"}
-    for row in result["policies"]:
-        if row["policy"] == "best fixed chain":
-            assert row["cost_share"] <= row["budget_share"] + 1e-9
+    monkeypatch.setattr(storage.pq, "read_table", reading)
+    monkeypatch.setattr(Corner, "decide", deciding)
+    monkeypatch.setattr(experiment, "write", lambda *_: None)
+    with evaluations.small_machine():
+        experiment.evaluate(evaluations.plan(tmp_path, seeds=(0, 1)), QUIET, "greenflow evaluate", workers=1)
+    made = [i for i, what in enumerate(seen) if what.startswith("decide ") and what != f"decide {ORACLE}"]
+    assert len(made) > 50
+    opened = [i for i, what in enumerate(seen) if what == "clicks-final.parquet"]
+    assert opened
+    assert max(made) < min(opened)
+    # The other splits' clicks were opened before, so that the order above means something.
+    assert seen.index("clicks-reward.parquet") < min(made)
+    assert seen.index(f"decide {ORACLE}") > min(opened)

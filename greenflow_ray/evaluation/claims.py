@@ -17,6 +17,14 @@ MIDDLE_BUDGETS = (0.2, 0.3, 0.4)
 def checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Check]:
     """The claims that ``result`` can decide."""
     mine = [p for p in result.policies if p.policy == GREENFLOW and p.budget_share in JUDGED]
+    if not mine:
+        cheapest = result.cheapest.flops / result.fullest.flops
+        yield Check(
+            claim="there are budgets from 10 to 50 % of the fullest chain's FLOPs to judge by",
+            value=f"none: the cheapest chain takes {cheapest:.0%}",
+            met=False,
+        )
+        return
     worst = min(mine, key=lambda p: p.ratio_to_global.low)
     yield Check(
         claim="clicks ÷ GLOBAL: interval above 1 at each budget from 10 to 50 %",
