@@ -75,10 +75,11 @@ def checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Ch
             met=share >= 0.7,
         )
     if result.ablation:
-        full, neither = result.ablation[0], next(a for a in result.ablation if not (a.recursive or a.multi_basis))
+        rows = [a for a in result.ablation if not a.teacher and a.monotone]
+        full, neither = rows[0], next(a for a in rows if not (a.recursive or a.multi_basis))
         yield Check(
-            claim="both mechanisms better than neither, in revenue and Field-RCE",
-            value=f"revenue ÷ GLOBAL {full.revenue.value:.4f} against {neither.revenue.value:.4f}, "
+            claim="both mechanisms better than neither, in clicks and Field-RCE (fitted to clicks, as in the paper)",
+            value=f"clicks ÷ GLOBAL {full.revenue.value:.4f} against {neither.revenue.value:.4f}, "
             f"Field-RCE {full.field_rce:.4f} against {neither.field_rce:.4f}",
             met=full.revenue.value > neither.revenue.value and full.field_rce < neither.field_rce,
         )

@@ -156,20 +156,27 @@ def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[RewardModelLine, ...]
 
 def _ablation(arena: Arena, boot: Bootstrap) -> tuple[Ablation, ...]:
     lines = []
-    for (recursive, basis, monotone), learner in {(True, True, True): learners.GREENFLOW, **learners.ABLATIONS}.items():
+    variants = {(teacher, True, True, True): full for teacher, full in learners.FULL.items()} | learners.ABLATIONS
+    for (teacher, recursive, basis, monotone), learner in sorted(variants.items(), reverse=True, key=_fullest_first):
         rce, _, correlation, _ = _quality(arena, learner.name)
         lines.append(
             Ablation(
+                teacher=teacher != "none",
                 recursive=recursive,
                 multi_basis=basis,
                 monotone=monotone,
                 field_rce=rce,
                 spread_correlation=correlation,
                 revenue=answers.over_budgets(arena, boot, learner.name),
-                ratio_to_full=answers.over_budgets(arena, boot, learner.name, GREENFLOW),
+                ratio_to_full=answers.over_budgets(arena, boot, learner.name, learners.FULL[teacher].name),
             )
         )
     return tuple(lines)
+
+
+def _fullest_first(entry: tuple[tuple[str, bool, bool, bool], learners.Learner]) -> tuple[bool, bool, int]:
+    (teacher, recursive, basis, monotone), _ = entry
+    return teacher == "none", monotone, recursive + basis
 
 
 def _scales(arena: Arena, boot: Bootstrap) -> Iterable[Scale]:

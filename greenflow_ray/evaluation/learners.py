@@ -50,11 +50,29 @@ BOOSTED = Learner("GreenFlow, boosted trees", "boosted")
 DIRECT = Learner("network, fitted to clicks without a teacher", changes=(("teacher", "none"),))
 LOGGED = Learner("network, from a log with one random chain a request", "logged")
 FORESEEN = Learner("boosted trees on expected clicks", "boosted", expected=True)
-ABLATIONS = {
-    (recursive, basis, monotone): Learner(
-        f"recursive {recursive}, basis {basis}, monotone {monotone}",
-        changes=(("recursive", recursive), ("multi_basis", basis), ("monotone", monotone)),
+
+
+def ablated(teacher: str, *, recursive: bool, multi_basis: bool, monotone: bool) -> Learner:
+    """A variant of the network, with the ``teacher`` of the configuration's default or ``none``."""
+    untaught = teacher == "none"
+    return Learner(
+        f"recursive {recursive}, basis {multi_basis}, monotone {monotone}"
+        + (", without a teacher" if untaught else ""),
+        changes=(
+            ("recursive", recursive),
+            ("multi_basis", multi_basis),
+            ("monotone", monotone),
+            *((("teacher", "none"),) if untaught else ()),
+        ),
     )
+
+
+FULL = {"boosted": GREENFLOW, "none": DIRECT}
+"""The network with everything, by its teacher."""
+
+ABLATIONS = {
+    (teacher, recursive, basis, monotone): ablated(teacher, recursive=recursive, multi_basis=basis, monotone=monotone)
+    for teacher in FULL
     for recursive, basis, monotone in (
         (True, False, True),
         (False, True, True),
@@ -62,6 +80,7 @@ ABLATIONS = {
         (True, True, False),
     )
 }
+"""What is left out, by (teacher, recursive, multi_basis, monotone)."""
 
 
 @dataclass(frozen=True)

@@ -57,13 +57,14 @@ class PolicyPoint(Part):
 class Ablation(Part):
     """One variant of the network (the paper's Table 4); ``revenue`` is clicks ÷ GLOBAL's, mean over budgets."""
 
+    teacher: bool = Field(description="learned from boosted trees; if not, from clicks, as in the paper")
     recursive: bool
     multi_basis: bool
     monotone: bool
     field_rce: float = Field(description="on validation users, mean of seeds")
     spread_correlation: float
     revenue: Interval
-    ratio_to_full: Interval = Field(description="clicks ÷ those of the full network, mean over budgets")
+    ratio_to_full: Interval = Field(description="clicks ÷ those of the full network with the same teacher")
 
 
 class RewardModelLine(Part):

@@ -146,7 +146,7 @@ def reward_models(rows: Sequence[RewardModelLine]) -> str:
 def variant(row: Ablation) -> str:
     """A variant's name by its switches."""
     on = [name for name, there in (("recursive", row.recursive), ("multi-basis", row.multi_basis)) if there]
-    return " + ".join(on or ["neither"]) + (", monotone" if row.monotone else "")
+    return " + ".join(on or ["neither"]) + (", monotone" if row.monotone else "") + (", taught" if row.teacher else "")
 
 
 def ablation(rows: Sequence[Ablation]) -> str:

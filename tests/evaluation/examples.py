@@ -109,6 +109,7 @@ class Maker:
                 (False, True, True, 1.027), (False, False, True, 1.013))  # fmt: skip
         return tuple(
             Ablation(
+                teacher=False,
                 recursive=recursive,
                 multi_basis=basis,
                 monotone=monotone,

@@ -108,7 +108,7 @@ def test_the_document_answers_everything(done: Done) -> None:
         served = {p.budget_share for p in result.policies if p.policy == GREENFLOW}
         assert served == {s for s in SHARES if s * result.fullest.flops >= result.cheapest.flops}
     # All questions at the first exposure, the main ones at the others.
-    assert len(first.ablation) == 5
+    assert len(first.ablation) == 10
     assert len(first.reward_models) == 4
     assert first.tracking is not None
     assert {s.name for s in first.scales} == {"chains", "exposure"}
