@@ -15,9 +15,10 @@ from tests.worlds import make_world
 SPACE = make_world().space
 
 
-def net(seed: int, *, recursive: bool = True, multi_basis: bool = True) -> RewardNet:
+def net(seed: int, *, recursive: bool = True, multi_basis: bool = True, monotone: bool = True) -> RewardNet:
     torch.manual_seed(seed)
-    model = RewardNet(layout(SPACE), 7, 8, tuple(BASES), recursive=recursive, multi_basis=multi_basis)
+    switches = {"recursive": recursive, "multi_basis": multi_basis, "monotone": monotone}
+    model = RewardNet(layout(SPACE), 7, 8, tuple(BASES), **switches)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter))
@@ -33,6 +34,25 @@ def test_total_reward_rises_with_every_item_scale(seed: int, recursive: bool, mu
     for a, b in itertools.product(range(len(SPACE)), repeat=2):
         if (SPACE.models[a] == SPACE.models[b]).all() and (SPACE.items[a] <= SPACE.items[b]).all():
             assert (rewards[:, b] >= rewards[:, a] - 1e-4 * np.abs(rewards[:, a])).all()
+
+
+def rises(rewards: np.ndarray, stage: int) -> bool:
+    """Whether more items in ``stage``, all else equal, never lower the reward."""
+    for a, b in itertools.product(range(len(SPACE)), repeat=2):
+        more = SPACE.items[b] - SPACE.items[a]
+        alike = (SPACE.models[a] == SPACE.models[b]).all() and (np.delete(more, stage) == 0).all()
+        if alike and more[stage] > 0 and (rewards[:, b] < rewards[:, a] - 1e-4 * np.abs(rewards[:, a])).any():
+            return False
+    return True
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_without_the_switch_it_need_not_rise(stage: int) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 7)).astype(np.float32)
+    free = [rises(net(seed, monotone=False).evaluate(x), stage) for seed in range(8)]
+    held = [rises(net(seed, monotone=True).evaluate(x), stage) for seed in range(8)]
+    assert all(held)
+    assert not all(free)
 
 
 def test_no_two_scales_share_a_reward() -> None:
