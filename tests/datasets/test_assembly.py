@@ -1,14 +1,18 @@
 """From events to the schema: order, cut, duplicates, popularity, and the wall around the final users."""
 
+import itertools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from greenflow_ray.config import DataConfig
 from greenflow_ray.datasets.assembly import Interactions, assemble
-from greenflow_ray.datasets.schema import Split
+from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.schema import Clicks, Dataset, Split
 from greenflow_ray.errors import DataError
+from tests.models.worlds import config
 
 
 def events(n_users: int = 40, per_user: int = 8, n_items: int = 30, *, timed: bool = False) -> Interactions:
@@ -134,3 +138,91 @@ def test_no_events_is_an_error() -> None:
     empty = np.empty(0, dtype=np.int64)
     with pytest.raises(DataError, match="toy: no interactions"):
         assemble(Interactions("toy", empty, empty, None), DataConfig(), 0, "d")
+
+
+# Views: several random cuts of the same events, where they have no times.
+
+
+def cut(view: int, seed: int = 0, **changes: float) -> tuple[Dataset, dict[Split, Clicks]]:
+    return assemble(events(), DataConfig.model_validate({"view": view, **changes}), seed, f"d{view}")
+
+
+def parts(made: tuple[Dataset, dict[Split, Clicks]]) -> dict[int, tuple[set[int], set[int]]]:
+    """Each user's history and held-out items."""
+    dataset, clicks = made
+    return {
+        int(user): (set(dataset.users.history.row(int(user)).tolist()), set(held.items.row(i).tolist()))
+        for held in clicks.values()
+        for i, user in enumerate(held.users)
+    }
+
+
+def test_views_are_different_cuts_of_the_same_events() -> None:
+    views = [parts(cut(v)) for v in range(4)]
+    for user in range(40):
+        whole = views[0][user][0] | views[0][user][1]
+        for view in views:
+            past, future = view[user]
+            assert not past & future
+            assert past | future == whole
+            assert len(past) == 4
+    for a, b in itertools.combinations(views, 2):
+        assert sum(a[u] != b[u] for u in range(40)) > 30
+
+
+def test_views_share_all_but_the_cut() -> None:
+    first, other = (cut(v)[0] for v in (0, 3))
+    np.testing.assert_array_equal(first.users.split, other.users.split)
+    np.testing.assert_array_equal(first.users.user_ids, other.users.user_ids)
+    np.testing.assert_array_equal(first.catalog.item_ids, other.catalog.item_ids)
+    np.testing.assert_array_equal(first.catalog.popularity, other.catalog.popularity)  # of history and clicks together
+    np.testing.assert_array_equal(first.users.tokens.values, other.users.tokens.values)
+    assert not first.ordered
+    assert not other.ordered
+
+
+def test_a_view_is_the_same_each_time_and_the_share_of_history_holds() -> None:
+    assert parts(cut(2)) == parts(cut(2))
+    assert parts(cut(2)) != parts(cut(2, seed=1))
+    assert {len(past) for past, _ in parts(cut(2, history=0.25)).values()} == {2}
+
+
+def test_data_with_times_has_no_other_view() -> None:
+    with pytest.raises(DataError, match=r"data\.view: toy has times, .* set it to 0") as told:
+        assemble(events(timed=True), DataConfig(view=1), 0, "d")
+    assert "\n" not in str(told.value)
+    assert assemble(events(timed=True), DataConfig(view=0), 0, "d")[0].ordered
+
+
+def test_since_is_the_time_of_the_oldest_event() -> None:
+    source = events(timed=True)
+    assert source.times is not None
+    dataset, _ = assemble(source, DataConfig(), 0, "d")
+    for row, user in enumerate(dataset.users.user_ids):
+        assert dataset.users.since[row] == source.times[source.users == user].min()
+    assert (assemble(events(), DataConfig(), 0, "d")[0].users.since == 0).all()
+
+
+def test_the_datas_own_seed_fixes_it_whatever_the_seed(tmp_path: Path) -> None:
+    """Models of several seeds share one split of users and one cut of events."""
+
+    def made(name: str, seed: int, own: int | None) -> Dataset:
+        data = {"format": "synthetic", "users": 120, "items": 100, "seed": own}
+        return prepare(config(tmp_path / name, seed=seed, data=data))
+
+    one, other, free, plain = made("a", 1, 9), made("b", 2, 9), made("c", 2, None), made("d", 9, None)
+    assert one.digest == other.digest
+    np.testing.assert_array_equal(one.users.split, other.users.split)
+    np.testing.assert_array_equal(one.users.history.values, other.users.history.values)
+    assert free.digest != one.digest
+    assert not np.array_equal(free.users.split, one.users.split)
+    np.testing.assert_array_equal(plain.users.history.values, one.users.history.values)  # null: the top-level seed
+    assert (one.seed, plain.seed, free.seed) == (9, 9, 2)
+
+
+def test_a_prepared_folder_of_its_own_is_used(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    for name in ("a", "b"):
+        prepare(config(tmp_path / name, data={"users": 120, "items": 100}, prepared=shared))
+        assert not (tmp_path / name / "data").exists()
+    assert (shared / "manifest.json").is_file()

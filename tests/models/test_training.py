@@ -54,6 +54,16 @@ def test_a_damaged_or_changed_model_is_trained_again(trained: CascadeConfig) -> 
     assert weights(trained) == before
 
 
+def test_only_some_are_trained_and_come_out_the_same(trained: CascadeConfig, tmp_path: Path) -> None:
+    other = trained.model_copy(update={"run": tmp_path, "prepared": trained.paths.data})
+    assert [(r.name, r.reused) for r in train(other, only={"din"})] == [("din", False)]
+    assert [p.name for p in sorted(other.paths.models.iterdir())] == ["din.json", "din.safetensors"]
+    assert [(r.name, r.reused) for r in train(other, only={"dien", "din"})] == [("din", True), ("dien", False)]
+    assert train(other, only=()) == []
+    assert [r.reused for r in train(other)] == [False, False, True, True]
+    assert weights(other) == weights(trained)
+
+
 def test_final_and_reward_users_clicks_do_not_reach_the_weights(trained: CascadeConfig, tmp_path: Path) -> None:
     other = trained.model_copy(update={"run": tmp_path})
     dataset = storage.load(trained.paths.data)
