@@ -87,8 +87,8 @@ ABLATIONS = {
 class Predicted:
     """What a reward model says, in expected clicks, and how well it is calibrated on validation users.
 
-    ``final`` float32 ``[n, J]`` for the final users, all cuts; ``fitting`` the same for the reward users;
-    ``calibration`` float64 [Field-RCE, bias, correlation of differences between chains].
+    ``final`` float32 ``[n, J]`` for the final users, all cuts; ``fitting`` the same for the reward users, if it is
+    GreenFlow's; ``calibration`` float64 [Field-RCE, bias, correlation of differences between chains].
     """
 
     final: F32
@@ -213,7 +213,8 @@ def _fit(plan: Plan, seed: int, exposure: int, learner: Learner, seen: Material)
     quality = calibrate(checked.clicks, evaluate(checked.features), seen.fields)
     return {
         "final": evaluate(seen.features[Split.FINAL]),
-        "fitting": evaluate(seen.features[Split.REWARD]),
+        # Only the policy that serves is asked about the users that it was fitted to, to tune CRAS and DCAF by it.
+        "fitting": evaluate(seen.features[Split.REWARD]) if learner == GREENFLOW else np.zeros((0, len(space)), "f4"),
         "calibration": np.array([quality.field_rce, quality.bias, quality.spread_correlation]),
         "flops": np.array(flops),
     }

@@ -71,8 +71,8 @@ def percent(value: float | None, places: int = 1) -> str:
 
 def used(value: float) -> str:
     """Spent ÷ budget in per cent, never rounded up to the budget nor down to it: 0.99999 is not 100 %."""
-    text = percent(value, 2)
-    return {True: "< 100 %", False: "> 100 %"}[value < 1] if text == "100.00 %" and value != 1 else text
+    away = math.floor if value < 1 else math.ceil
+    return f"{away(round(value * 1e5, 6)) / 1e3:.3f} %"
 
 
 def budget(share: float) -> str:

@@ -158,10 +158,10 @@ def test_steps_that_cost_more_are_drawn(evaluation: Evaluation) -> None:
 
 
 def test_budget_used_is_not_rounded_over_the_line() -> None:
-    assert words.used(0.999999) == "< 100 %"
-    assert words.used(1.000001) == "> 100 %"
-    assert words.used(1.0) == "100.00 %"
-    assert words.used(0.99641) == "99.64 %"
+    assert words.used(0.999999) == "99.999 %"
+    assert words.used(1.000001) == "100.001 %"
+    assert words.used(1.0) == "100.000 %"
+    assert words.used(0.99641) == "99.641 %"
 
 
 def test_chain_names_leave_out_what_all_chains_share(evaluation: Evaluation) -> None:
