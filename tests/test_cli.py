@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from greenflow_ray import cli
+from tests.evaluation import tiny as evaluations
 
 Outcome = tuple[int, str, str]
 Call = Callable[..., Outcome]
@@ -132,7 +133,7 @@ def test_prepare_takes_a_path_and_tells_what_it_read(call: Call, tiny: Path, tmp
 
 
 def test_commands_out_of_order_say_what_to_run_first(call: Call, tmp_path: Path) -> None:
-    for command in ("evaluate", "report", "loadtest", "serve"):
+    for command in ("report", "loadtest", "serve"):
         code, _, err = call(command, "--run", tmp_path / "nothing")
         assert code in (1, 2)
         assert "run `greenflow" in one_line(err)
@@ -157,7 +158,10 @@ def test_train_reuses_then_refuses_altered_weights(call: Call, tiny: Path, tmp_p
     altered = bytearray(weights.read_bytes())
     altered[-1] ^= 1
     weights.write_bytes(altered)
-    code, _, err = call("evaluate", "--run", run)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code, _, err = call("serve", "--run", run, "--port", port)
     line = one_line(err)
     assert code == 2
     assert "SHA-256" in line
@@ -175,3 +179,104 @@ def test_port_in_use(call: Call, tiny: Path, tmp_path: Path) -> None:
         code, _, err = call("serve", "--run", run, "--port", port)
     assert code == 3
     assert f"port {port} is in use" in one_line(err)
+
+
+# The offline experiments.
+
+
+def smallest(tmp_path: Path) -> Path:
+    """A cascade file with the smallest networks."""
+    declared = evaluations.config(tmp_path / "unused").model_dump(mode="json")
+    path = tmp_path / "smallest.yaml"
+    kept = ("name", "exposure", "stages", "data", "training", "reward", "history_length")
+    path.write_text(yaml.safe_dump({key: declared[key] for key in kept}))
+    return path
+
+
+def test_evaluate_explains_what_it_does(call: Call) -> None:
+    code, out, _ = call("evaluate", "--help")
+    assert code == 0
+    text = " ".join(out.replace("│", " ").split())
+    for option in (
+        "--cascade",
+        "--config",
+        "--data",
+        "--format",
+        "--seeds",
+        "--cuts",
+        "--exposures",
+        "--quick",
+        "--workers",
+    ):
+        assert option in text
+    assert "what each policy earns from final users at each budget" in text
+    assert "interrupted and resumed" in text
+    assert "runs/evaluation-DATA-CASCADE" in text
+    assert "20,50" in text
+
+
+def test_evaluate_refuses_an_unknown_cascade(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("evaluate", "--run", tmp_path / "run", "--cascade", "Z")
+    line = one_line(err)
+    assert code == 2
+    assert "'Z'" in line
+    for name in ("A", "C", "D", "full", "--config FILE"):
+        assert name in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ("twenty", "'twenty' is not numbers by comma"),
+        ("20;50", "'20;50'"),
+        ("0", "(0,)"),
+        ("20,500", "largest scale, 400"),
+    ],
+)
+def test_evaluate_refuses_bad_exposures(call: Call, tmp_path: Path, given: str, word: str) -> None:
+    code, _, err = call("evaluate", "--run", tmp_path / "run", "--exposures", given)
+    line = one_line(err)
+    assert code == 2
+    assert "exposures" in line
+    assert word in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("options", [("--seeds", 0), ("--cuts", 0), ("--workers", 0), ("--seeds", "x")])
+def test_evaluate_refuses_numbers_that_are_none(call: Call, tmp_path: Path, options: tuple[str, object]) -> None:
+    code, _, err = call("evaluate", "--run", tmp_path / "run", *options)
+    assert code == 2
+    assert options[0] in one_line(err)
+
+
+def test_evaluate_refuses_a_corpus_smaller_than_a_scale(call: Call, tmp_path: Path) -> None:
+    evaluations.write_movielens(tmp_path / "ml", times=False, items=70)
+    options = ("--config", smallest(tmp_path), "--run", tmp_path / "run", "--exposures", "5")
+    code, _, err = call("evaluate", *options, "--data", tmp_path / "ml")
+    assert code == 2
+    assert "stages.1.scales: 80 exceeds the corpus of" in one_line(err)
+    code, _, err = call("evaluate", *options, "--data", tmp_path / "nowhere")
+    assert code == 2
+    assert "no such data folder" in one_line(err)
+
+
+def test_evaluate_runs_and_prints_its_document(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = smallest(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    options = ("--config", config, "--seeds", 1, "--exposures", "5", "--quick", "--workers", 1, "--seed", 4)
+    with evaluations.small_machine():
+        code, out, _ = call("evaluate", *options, "--json")
+        assert code == 0
+        told = json.loads(out)
+        run = tmp_path / "runs" / "evaluation-synthetic-tiny"
+        assert told == json.loads((run / "evaluation.json").read_text())
+        assert told["command"].startswith("greenflow evaluate --config")
+        assert (told["seeds"], told["synthetic"], told["cuts"]) == ([4], True, 1)
+        assert (run / "evaluation.html").is_file()
+        before = fingerprints(run / "seeds")
+        code, out, err = call("evaluate", *options)
+    assert (code, out) == (0, "")
+    assert "5/5 Final users" in err
+    assert "evaluation.html" in err
+    assert fingerprints(run / "seeds") == before
