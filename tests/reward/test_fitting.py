@@ -128,6 +128,27 @@ def test_a_log_with_uneven_propensities_finds_the_same_users() -> None:
     assert net.evaluate(held.features).mean() == pytest.approx(held.clicks.mean(), rel=0.06)
 
 
+def test_what_the_logging_policy_knew_and_the_model_does_not_is_made_good() -> None:
+    """Deep chains went to users who gain little, by a feature that the model is not given: only weights undo that."""
+    space = make_world().space
+    train, checked = samples(0, 4000), samples(2, 300)
+    log = logged(train, leaning(train), 7)
+    settings = RewardConfig(epochs=15, hidden=8)
+    blind = [replace(s, features=np.zeros_like(s.features)) for s in (log, checked)]
+    assert isinstance(blind[0], LoggedSamples)
+    assert isinstance(blind[1], RewardSamples)
+    wanted = train.clicks.mean(axis=0)
+    uplift = wanted[space.fullest] - wanted[space.cheapest]
+
+    def found(propensity: np.ndarray) -> float:
+        net = fit(layout(space), replace(blind[0], propensity=propensity), blind[1], settings, seed=0)
+        (row,) = net.evaluate(np.zeros((1, 6), dtype=np.float32))
+        return float(row[space.fullest] - row[space.cheapest])
+
+    assert found(log.propensity) == pytest.approx(uplift, rel=0.15)
+    assert found(np.ones_like(log.propensity)) < 0.8 * uplift
+
+
 def test_a_rare_chain_cannot_take_over_the_loss() -> None:
     train = samples(0, 256)
     log = logged(train, leaning(train), 3)
