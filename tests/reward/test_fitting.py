@@ -131,8 +131,8 @@ def test_a_log_with_uneven_propensities_finds_the_same_users() -> None:
 def test_what_the_logging_policy_knew_and_the_model_does_not_is_made_good() -> None:
     """Deep chains went to users who gain little, by a feature that the model is not given: only weights undo that."""
     space = make_world().space
-    train, checked = samples(0, 4000), samples(2, 300)
-    log = logged(train, leaning(train), 7)
+    train, checked = samples(0, 8000), samples(2, 300)
+    log = logged(train, leaning(train), 8)
     settings = RewardConfig(epochs=15, hidden=8)
     blind = [replace(s, features=np.zeros_like(s.features)) for s in (log, checked)]
     assert isinstance(blind[0], LoggedSamples)
@@ -145,8 +145,8 @@ def test_what_the_logging_policy_knew_and_the_model_does_not_is_made_good() -> N
         (row,) = net.evaluate(np.zeros((1, 6), dtype=np.float32))
         return float(row[space.fullest] - row[space.cheapest])
 
-    assert found(log.propensity) == pytest.approx(uplift, rel=0.15)
-    assert found(np.ones_like(log.propensity)) < 0.8 * uplift
+    assert found(log.propensity) == pytest.approx(uplift, rel=0.25)
+    assert found(np.ones_like(log.propensity)) < 0.65 * uplift
 
 
 def test_a_rare_chain_cannot_take_over_the_loss() -> None:
