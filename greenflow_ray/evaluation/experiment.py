@@ -28,7 +28,8 @@ def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | N
     """Run or resume a plan; writes ``evaluation.json``, CSV files, page and picture, and returns the document.
 
     Every policy decides from features and from the reward and validation users' clicks. The final users' clicks are
-    read once, after the last policy of the last seed has decided. Data with times has one cut, whatever is wanted.
+    read after the last policy of the last seed has decided (and, where data prepared earlier is taken up again, for its
+    checksum). Data with times has one cut, whatever is wanted.
     """
     began = time.monotonic()
     terminal.step("1/5 Data")
