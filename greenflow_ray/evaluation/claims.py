@@ -74,7 +74,7 @@ def checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Ch
             met=share >= 0.7,
         )
     if result.ablation:
-        rows = [a for a in result.ablation if not a.teacher and a.monotone]
+        rows = [a for a in result.ablation if not a.teacher and a.monotone == result.ablation[0].monotone]
         full, neither = rows[0], next(a for a in rows if not (a.recursive or a.multi_basis))
         yield Check(
             claim="both mechanisms better than neither, in clicks and Field-RCE (fitted to clicks, as in the paper)",

@@ -19,7 +19,7 @@ def wanted_learners(plan: Plan, dataset: Dataset, exposure: int) -> list[Learner
     chosen = [learners.GREENFLOW, learners.BOOSTED]
     if not plan.full or exposure != plan.exposures[0]:
         return chosen
-    chosen += [learners.DIRECT, learners.LOGGED, *learners.ABLATIONS.values()]
+    chosen += [learners.DIRECT, learners.LOGGED, *learners.ablations(plan.config.reward.monotone).values()]
     reward = len(dataset.users.of(Split.REWARD))
     chosen += [sized(n) for n in SAMPLES if n < reward]
     if len(np.unique(dataset.users.since)) > 1:

@@ -109,7 +109,7 @@ def _result(
         multi_stage=(GREENFLOW, CRAS, DCAF),
         rankers=tuple(r for r in answers.ranker_rows(arena, boot, pools) if r.budget_share in SHARES),
         reward_models=_reward_models(arena, boot),
-        ablation=_ablation(arena, boot) if complete else (),
+        ablation=_ablation(arena, boot, monotone=plan.config.reward.monotone) if complete else (),
         waterfalls=answers.waterfalls(arena, boot),
         scales=tuple(_scales(arena, boot)) if complete else (),
         tracking=(
@@ -154,17 +154,23 @@ def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[RewardModelLine, ...]
     return tuple(lines)
 
 
-def _ablation(arena: Arena, boot: Bootstrap) -> tuple[Ablation, ...]:
+def _ablation(arena: Arena, boot: Bootstrap, *, monotone: bool) -> tuple[Ablation, ...]:
     lines = []
-    variants = {(teacher, True, True, True): full for teacher, full in learners.FULL.items()} | learners.ABLATIONS
-    for (teacher, recursive, basis, monotone), learner in sorted(variants.items(), reverse=True, key=_fullest_first):
+    variants = {(teacher, True, True, monotone): full for teacher, full in learners.FULL.items()}
+    variants |= learners.ablations(monotone)
+
+    def fullest_first(entry: tuple[learners.Switches, learners.Learner]) -> tuple[bool, bool, int]:
+        (teacher, recursive, basis, bound), _ = entry
+        return teacher != "none", bound != monotone, -(recursive + basis)
+
+    for (teacher, recursive, basis, bound), learner in sorted(variants.items(), key=fullest_first):
         rce, _, correlation, _ = _quality(arena, learner.name)
         lines.append(
             Ablation(
                 teacher=teacher != "none",
                 recursive=recursive,
                 multi_basis=basis,
-                monotone=monotone,
+                monotone=bound,
                 field_rce=rce,
                 spread_correlation=correlation,
                 revenue=answers.over_budgets(arena, boot, learner.name),
@@ -172,11 +178,6 @@ def _ablation(arena: Arena, boot: Bootstrap) -> tuple[Ablation, ...]:
             )
         )
     return tuple(lines)
-
-
-def _fullest_first(entry: tuple[tuple[str, bool, bool, bool], learners.Learner]) -> tuple[bool, bool, int]:
-    (teacher, recursive, basis, monotone), _ = entry
-    return teacher == "none", monotone, recursive + basis
 
 
 def _scales(arena: Arena, boot: Bootstrap) -> Iterable[Scale]:

@@ -70,17 +70,22 @@ def ablated(teacher: str, *, recursive: bool, multi_basis: bool, monotone: bool)
 FULL = {"boosted": GREENFLOW, "none": DIRECT}
 """The network with everything, by its teacher."""
 
-ABLATIONS = {
-    (teacher, recursive, basis, monotone): ablated(teacher, recursive=recursive, multi_basis=basis, monotone=monotone)
-    for teacher in FULL
-    for recursive, basis, monotone in (
-        (True, False, True),
-        (False, True, True),
-        (False, False, True),
-        (True, True, False),
-    )
-}
-"""What is left out, by (teacher, recursive, multi_basis, monotone)."""
+Switches = tuple[str, bool, bool, bool]
+"""Teacher, recursive, multi_basis, monotone."""
+
+
+def ablations(monotone: bool) -> dict[Switches, Learner]:
+    """What is left out, or turned over, of a network that is ``monotone`` or not; both with and without a teacher."""
+    return {
+        (teacher, *switches): ablated(teacher, recursive=switches[0], multi_basis=switches[1], monotone=switches[2])
+        for teacher in FULL
+        for switches in (
+            (True, False, monotone),
+            (False, True, monotone),
+            (False, False, monotone),
+            (True, True, not monotone),
+        )
+    }
 
 
 @dataclass(frozen=True)
