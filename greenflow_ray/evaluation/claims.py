@@ -62,12 +62,12 @@ def checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Ch
             met=lowest[1].value >= 0.15,
         )
     if result.ceilings:
-        base, mine, best = (sum(getattr(c, k) for c in result.ceilings) for k in ("global_", "greenflow", "optimum"))
-        share = (mine - base) / max(best - base, 1e-12)
+        base, earned, best = (sum(getattr(c, k) for c in result.ceilings) for k in ("global_", "greenflow", "optimum"))
+        share = (earned - base) / max(best - base, 1e-12)
         foreseen = [c.foreseeable for c in result.ceilings if c.foreseeable is not None]
         more = ""
         if len(foreseen) == len(result.ceilings) and sum(foreseen) > base:
-            more = f"; {(mine - base) / (sum(foreseen) - base):.0%} of what trees fitted to expected clicks gain"
+            more = f"; {(earned - base) / (sum(foreseen) - base):.0%} of what trees fitted to expected clicks gain"
         yield Check(
             claim="share of the true optimum's gain over GLOBAL, 10 to 50 %: at least 70 %",
             value=f"{share:.0%}{more}",
