@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from greenflow_ray.config import CascadeConfig, ModelConfig, Section
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.files import whole
+from greenflow_ray.imports import import_object
 from greenflow_ray.models import catalogue
 from greenflow_ray.models.base import Scorer
 from greenflow_ray.models.inputs import Sizes
@@ -145,14 +145,7 @@ def load_pool(config: CascadeConfig, catalog: Catalog) -> dict[str, Scorer]:
 
 def load_model(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> Scorer:
     """One model, as :func:`load_pool` loads it."""
-    module, _, name = model.factory.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"model {model.name!r}: factory {model.factory!r} cannot be imported ({error}); "
-            "give package.module:callable"
-        ) from error
+    factory = import_object(model.factory, f"model {model.name!r}: factory")
     scorer = factory(weights_path(config, model), catalog, **model.args)
     if not isinstance(scorer, Scorer):
         raise ConfigError(

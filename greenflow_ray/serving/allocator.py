@@ -11,12 +11,13 @@ from ray import serve
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
+from greenflow_ray.imports import import_object
 from greenflow_ray.serving.allocation import Allocator
 from greenflow_ray.serving.exchange import Exchange
 from greenflow_ray.serving.ledger import usage
 from greenflow_ray.serving.metrics import AllocatorMetrics
 from greenflow_ray.serving.sample_log import SampleLog
-from greenflow_ray.serving.sources import import_object, load_source
+from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, Commitment, Orders
 
 

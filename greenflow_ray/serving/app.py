@@ -14,11 +14,12 @@ from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, ReplicaConfig
 from greenflow_ray.errors import ConfigError
+from greenflow_ray.imports import import_object
 from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.serving.allocator import AllocatorReplica
 from greenflow_ray.serving.gateway import Gateway
-from greenflow_ray.serving.sources import import_object, load_source
+from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.stages import StageReplica
 
 APP = "greenflow"

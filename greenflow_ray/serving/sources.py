@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import FeatureSource, TableFeatures
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.errors import ConfigError
+from greenflow_ray.imports import import_object
 
 
 @dataclass(frozen=True)
@@ -33,17 +32,6 @@ def prepared(config: CascadeConfig) -> Source:
 def by_popularity(catalog: Catalog) -> npt.NDArray[np.int32]:
     """All items, most clicked first, ties by index, int32 ``[n_items]``: the order of last resort."""
     return np.argsort(-catalog.popularity, kind="stable").astype(np.int32)
-
-
-def import_object(path: str, key: str) -> Any:
-    """What an import path ``package.module:name`` leads to; ``key`` names the configuration's key in errors."""
-    module_name, colon, name = path.partition(":")
-    if not colon or not module_name or not name:
-        raise ConfigError(f"{key}: {path!r} is not an import path; write it as package.module:name")
-    try:
-        return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{key}: {path!r} cannot be imported ({error}); correct it or install the package") from error
 
 
 def load_source(config: CascadeConfig) -> Source:

@@ -7,8 +7,8 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from greenflow_ray import config as configuration
+from greenflow_ray.imports import import_object
 from greenflow_ray.serving.app import APP, build
-from greenflow_ray.serving.sources import import_object
 
 ROOT = Path(__file__).parents[2]
 
