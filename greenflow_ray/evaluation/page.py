@@ -219,7 +219,7 @@ def _ceilings(result: ExposureResult, prefix: str) -> str:
     figures = _twice(lambda narrow: charts.ceiling(found, result.fullest.flops, narrow=narrow))
     text = (
         "Synthetic data: every expected reward is known, so the optimum here is not luck. Expected clicks a request. "
-        "Foreseeable: a strong learner fitted to expected rewards of many more users."
+        "Foreseeable: boosted trees fitted to the reward users' expected rewards, without the noise of clicks."
     )
     content = html.picture("Ceiling", f"{prefix}ceiling", figures) + sections.ceilings(found)
     return html.section("How much there is to gain", html.paragraph(text) + content)

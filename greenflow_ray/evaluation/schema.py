@@ -145,7 +145,7 @@ class Ceiling(Part):
     greenflow: float
     optimum: float = Field(description="expected rewards of every user and chain known: no policy can earn more")
     foreseeable: float | None = Field(
-        description="a strong learner fitted to expected rewards of many more users: what features can tell at all"
+        description="boosted trees fitted to reward users' expected rewards, noise-free: what features can tell at all"
     )
     share: float = Field(description="(greenflow − global) ÷ (optimum − global)")
 
