@@ -206,17 +206,30 @@ def loadtest(
     run: Run = DEFAULT_RUN,
     config: Config = None,
     url: Annotated[str, typer.Option(help="Where the application listens (loopback).")] = "http://127.0.0.1:8000",
-    rate: Annotated[float | None, typer.Option(help="Requests a second before the spike.")] = None,
+    shape: Annotated[str | None, typer.Option(help="spike, constant or daily; default: the configuration's.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Play this trace instead: Parquet or CSV with time (seconds) and user_id.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second, before a spike.")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds of traffic.")] = None,
     name: Annotated[str, typer.Option(help="Name of the result below loadtest/.")] = "manual",
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play an open-loop trace of final users against a running application."""
+    """Play an open-loop trace of final users, or one of your own, against a running application."""
     from greenflow_ray.pipeline import play_load
 
     resolved = resolve(run, config, seed)
-    result = play_load(resolved, url, Terminal(quiet=as_json), name=name, rate=rate, duration=duration)
+    result = play_load(
+        resolved,
+        url,
+        Terminal(quiet=as_json),
+        name=name,
+        replayed=replay,
+        shape=shape,
+        requests_per_second=rate,
+        duration_s=duration,
+    )
     if as_json:
         _print(result)
 

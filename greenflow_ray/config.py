@@ -189,7 +189,10 @@ class EnergyConfig(Section):
 class LoadConfig(Section):
     """The open-loop trace of the demo and of `greenflow loadtest`."""
 
-    requests_per_second: float = Field(default=12.0, gt=0)
+    shape: Literal["spike", "constant", "daily"] = Field(
+        default="spike", description="daily: a day's wave squeezed into the duration"
+    )
+    requests_per_second: float = Field(default=12.0, gt=0, description="before the spike; daily: the mean")
     duration_s: float = Field(default=75.0, gt=0)
     spike_factor: float = Field(default=5.0, ge=1)
     spike_start: float = Field(default=0.5, ge=0, le=1, description="share of the duration at which the spike starts")

@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.console import Terminal
@@ -21,7 +23,7 @@ from greenflow_ray.errors import ArtifactError
 from greenflow_ray.loadtest import client
 from greenflow_ray.loadtest.client import Progress as LoadProgress
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.loadtest.trace import Trace, from_config
+from greenflow_ray.loadtest.trace import Trace, from_config, replay
 from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.training import ModelRow, train
@@ -188,14 +190,18 @@ def play_arm(
 
 
 def play_load(
-    config: CascadeConfig, url: str, terminal: Terminal, *, name: str, rate: float | None, duration: float | None
+    config: CascadeConfig, url: str, terminal: Terminal, *, name: str, replayed: Path | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """`greenflow loadtest`: one trace against a running application."""
-    changes = {"requests_per_second": rate, "duration_s": duration}
+    """`greenflow loadtest`: one trace, declared or ``replayed`` from a file, against a running application.
+
+    ``changes`` are values of :class:`~greenflow_ray.config.LoadConfig` that differ; None changes nothing.
+    """
     update = {key: value for key, value in changes.items() if value is not None}
-    config = config.model_copy(update={"load": config.load.model_copy(update=update)})
+    declared = {**config.model_dump(mode="json"), "load": {**config.load.model_dump(mode="json"), **update}}
+    config = configuration.validated(declared, "options")
     dataset = load(config.paths.data)
-    result = play_arm(config, dataset, final_trace(config, dataset), url, terminal, name)
+    trace = final_trace(config, dataset) if replayed is None else replay(replayed)
+    result = play_arm(config, dataset, trace, url, terminal, name)
     terminal.say(f"written to {config.paths.loadtest / name}.json")
     return result.totals()
 

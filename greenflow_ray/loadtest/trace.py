@@ -134,8 +134,12 @@ def generate(rate: Rate, users: npt.NDArray[np.int64], seed: int) -> Trace:
 
 
 def from_config(load: LoadConfig, users: npt.NDArray[np.int64], seed: int) -> Trace:
-    """The trace with a spike that a cascade's configuration declares."""
-    rate = spike(load.requests_per_second, load.duration_s, load.spike_factor, load.spike_start, load.spike_length)
+    """The trace that a cascade's configuration declares."""
+    mean, seconds = load.requests_per_second, load.duration_s
+    if load.shape == "spike":
+        rate = spike(mean, seconds, load.spike_factor, load.spike_start, load.spike_length)
+    else:
+        rate = constant(mean, seconds) if load.shape == "constant" else daily(mean, seconds)
     return generate(rate, users, seed)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -136,3 +137,11 @@ def test_a_trace_checks_itself() -> None:
         Rate(np.array([1.0, 2.0]), np.array([1.0]))
     with pytest.raises(DataError, match="finite"):
         Rate(np.array([0.0, 2.0]), np.array([-1.0]))
+
+
+@pytest.mark.parametrize(("shape", "peak"), [("spike", 5.0), ("constant", 1.0), ("daily", 1.6)])
+def test_the_declared_shape_is_played(shape: Literal["spike", "constant", "daily"], peak: float) -> None:
+    load = LoadConfig(shape=shape, requests_per_second=200, duration_s=100, spike_start=0.5, spike_length=0.1)
+    times = trace.from_config(load, USERS, seed=3).times
+    busiest = np.histogram(times, bins=10, range=(0, 100))[0].max() / 10
+    assert busiest == pytest.approx(200 * peak, rel=0.1)
