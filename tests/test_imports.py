@@ -18,5 +18,5 @@ def test_what_is_no_path_is_refused(path: str) -> None:
 
 @pytest.mark.parametrize("path", ["no_such_package:name", "greenflow_ray.imports:no_such_name"])
 def test_what_is_not_there_is_named(path: str) -> None:
-    with pytest.raises(ConfigError, match="reward.factory: .*cannot be imported"):
+    with pytest.raises(ConfigError, match=r"reward\.factory: .*cannot be imported"):
         import_object(path, "reward.factory")

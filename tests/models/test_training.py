@@ -133,7 +133,7 @@ def test_a_model_of_your_own_is_judged_not_trained(tmp_path: Path) -> None:
     assert isinstance(pool["own"], Oracle)
     assert row.auc == pytest.approx(1 - train(brought(tmp_path))[1].auc, abs=1e-6)
     for factory in ("nowhere:f", "tests.models.test_training:missing", "nocolon"):
-        with pytest.raises(ConfigError, match="cannot be imported|is not an import path"):
+        with pytest.raises(ConfigError, match=r"cannot be imported|is not an import path"):
             load_pool(brought(tmp_path, factory=factory), dataset.catalog)
     with pytest.raises(ConfigError, match="made a dict, which is no Scorer"):
         load_pool(brought(tmp_path, factory="tests.models.test_training:no_scorer"), dataset.catalog)
