@@ -26,7 +26,7 @@ CONFIG = {
     "data": {"format": "synthetic", "users": 400, "items": 300},
     "training": {"epochs": 1, "targets_per_user": 8},
     "reward": {"epochs": 10, "hidden": 8},
-    "load": {"requests_per_second": 6, "duration_s": 15, "reprice_every_s": 4},
+    "load": {"requests_per_second": 6, "duration_s": 20, "reprice_every_s": 4},
     "sampling": {"flush_s": 1.0},
 }
 

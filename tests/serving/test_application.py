@@ -271,8 +271,17 @@ def test_an_interrupted_application_leaves_nothing_behind(running: Running) -> N
 
 
 def ours() -> list[psutil.Process]:
-    """Ray's processes that this one has started, and theirs; another room's test server is none of them."""
-    return [p for p in psutil.Process().children(recursive=True) if p.name() != "redis-server"]
+    """Ray's processes that this one has started, and theirs; what other rooms' tests leave for later is none of them."""
+    return [p for p in psutil.Process().children(recursive=True) if not foreign(p)]
+
+
+def foreign(process: psutil.Process) -> bool:
+    """A test's Redis server, or the tracker that Python's own process pools keep until the interpreter ends."""
+    try:
+        words = " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+    return "redis-server" in words or "multiprocessing.resource_tracker" in words
 
 
 def title(process: psutil.Process) -> str:
