@@ -271,7 +271,7 @@ def test_an_interrupted_application_leaves_nothing_behind(running: Running) -> N
 
 
 def ours() -> list[psutil.Process]:
-    """Ray's processes that this one has started, and theirs; what other rooms' tests leave for later is none of them."""
+    """Ray's processes that this one has started, and theirs; what other tests leave for later is none of them."""
     return [p for p in psutil.Process().children(recursive=True) if not foreign(p)]
 
 
