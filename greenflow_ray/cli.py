@@ -153,10 +153,12 @@ def evaluate(
     from greenflow_ray.evaluation.experiment import evaluate as evaluate_plan
     from greenflow_ray.evaluation.plan import Plan, parse_exposures
 
-    base = configuration.load(config or configuration.builtin(cascade))
-    run = run or Path("runs") / f"evaluation-{data.resolve().name if data else 'synthetic'}-{base.name}"
+    chosen = resolve(run or DEFAULT_RUN, config or configuration.builtin(cascade), seed, data, data_format)
+    if run is None:
+        named = Path("runs") / f"evaluation-{data.resolve().name if data else 'synthetic'}-{chosen.name}"
+        chosen = chosen.model_copy(update={"run": named})
     plan = Plan(
-        config=resolve(run, config or configuration.builtin(cascade), seed, data, data_format),
+        config=chosen,
         seeds=tuple(range(seed, seed + seeds)),
         cuts=cuts,
         exposures=parse_exposures(exposures),

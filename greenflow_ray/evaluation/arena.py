@@ -97,15 +97,10 @@ class Corner:
             if name != GREENFLOW:
                 self.decide(name, shares, lambda b, other=other: policies.greenflow(other, costs, b))  # type: ignore[misc]
 
-    def restrict(self, name: str, shares: Iterable[float], columns: Columns, *, mixed: bool = False) -> None:
-        """GreenFlow (``mixed``: GLOBAL) over some chains only; budgets stay shares of the whole space's fullest."""
-        if mixed:
-            mean = self.clicks.mean(axis=0, dtype=np.float64)
-            order = np.argsort(request_hashes(self.user_ids), kind="stable")
-            self.decide(name, shares, lambda b: policies.global_mix(mean, self.costs, b, order, columns))
-        else:
-            rewards = self.predicted[GREENFLOW]
-            self.decide(name, shares, lambda b: policies.greenflow(rewards, self.costs, b, columns))
+    def restrict(self, name: str, shares: Iterable[float], columns: Columns) -> None:
+        """GreenFlow over some chains only; budgets stay shares of the whole space's fullest."""
+        rewards = self.predicted[GREENFLOW]
+        self.decide(name, shares, lambda b: policies.greenflow(rewards, self.costs, b, columns))
 
     def outcome(self, key: Key, realised: npt.NDArray[np.generic], user: npt.NDArray[np.int64], users: int) -> Outcome:
         """Score a decision by ``realised`` clicks ``[n, J]``, summed by ``user``, an index below ``users``."""

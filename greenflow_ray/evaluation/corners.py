@@ -65,7 +65,6 @@ def corner(plan: Plan, dataset: Dataset, seed: int, exposure: int) -> Corner:
             here.restrict(name, SHARES, part)
         for name, part in chain_parts(space).items():
             here.restrict(f"GreenFlow, {name}", JUDGED, part)
-            here.restrict(f"GLOBAL, {name}", JUDGED, part, mixed=True)
     return here
 
 

@@ -25,7 +25,7 @@ from greenflow_ray.evaluation.schema import (
 from greenflow_ray.evaluation.statistics import Bootstrap
 from greenflow_ray.evaluation.tracking import track
 from greenflow_ray.evaluation.work import Grid
-from greenflow_ray.models.artifacts import read_manifest, weights_path
+from greenflow_ray.models.training import train
 from greenflow_ray.progress import Progress
 
 TRACKED = 0.5
@@ -69,22 +69,17 @@ def compose(
 
 
 def _models(plan: Plan) -> tuple[ModelLine, ...]:
-    lines = []
-    for stage in plan.config.stages:
-        for model in stage.pool:
-            held = [read_manifest(weights_path(plan.of(seed, 0), model)) for seed in plan.seeds]
-            first = held[0]
-            auc = tuple(m.auc for m in held)
-            lines.append(
-                ModelLine(
-                    stage=stage.name,
-                    name=model.name,
-                    flops_per_item=first.flops_per_item,
-                    flops_per_request=first.flops_per_request,
-                    auc=auc,
-                )
-            )
-    return tuple(lines)
+    by_seed = [train(plan.of(seed, 0)) for seed in plan.seeds]  # all trained by now: reused, or judged if not ours
+    return tuple(
+        ModelLine(
+            stage=rows[0].stage,
+            name=rows[0].name,
+            flops_per_item=rows[0].flops_per_item,
+            flops_per_request=rows[0].flops_per_request,
+            auc=tuple(row.auc for row in rows),
+        )
+        for rows in zip(*by_seed, strict=True)
+    )
 
 
 def _result(
@@ -270,7 +265,7 @@ def _notes(plan: Plan, dataset: Dataset, users: dict[str, int]) -> Iterable[str]
     yield (
         f"Users are split once: {users['train']:,} train the models, {users['reward']:,} are run through all chains to "
         f"fit reward models and tune policies, {users['validation']:,} stop and calibrate, {users['final']:,} are "
-        "final: their clicks are read once, after the last policy has decided."
+        "final: no decision depends on their clicks, which score the policies after the last one has decided."
     )
     if plan.cuts > 1:
         yield (

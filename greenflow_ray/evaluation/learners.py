@@ -14,7 +14,8 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.evaluation.plan import Plan
-from greenflow_ray.evaluation.work import CODE_VERSION, Grid, Loaded, digest, grid_path, kept, run_grid
+from greenflow_ray.evaluation.work import CODE_VERSION, Grid, Loaded, grid_path, run_grid
+from greenflow_ray.keep import digest, kept
 from greenflow_ray.reward.boosted import BoostedRewards
 from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.fitting import LoggedSamples, RewardSamples, fit

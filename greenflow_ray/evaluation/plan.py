@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from greenflow_ray.config import CascadeConfig
@@ -41,7 +41,7 @@ class Plan:
     config: CascadeConfig
     seeds: tuple[int, ...] = (0, 1, 2)
     cuts: int = 1
-    exposures: tuple[int, ...] = field(default=EXPOSURES)
+    exposures: tuple[int, ...] = EXPOSURES
     full: bool = True
 
     def __post_init__(self) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.evaluation.schema import Tracking
-from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
-from greenflow_ray.pricing.controller import ControllerSettings, PriceController, PriceNow
+from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes, within_allowance
+from greenflow_ray.pricing.controller import ControllerSettings, PriceController
 from greenflow_ray.pricing.frontier import Frontier
 
 F32 = npt.NDArray[np.float32]
@@ -69,7 +69,12 @@ def track(fitting: F32, final: F32, costs: F64, share: float, seed: int) -> Trac
         for name, chosen in (
             ("EQUAL", np.full(len(rows), int(np.argmax(costs)))),
             ("price solved once", choose(final[rows], costs, once, hashes)),
-            ("GreenFlow", _held(choose(final[rows], costs, now.directive, hashes), costs, now)),
+            (
+                "GreenFlow",
+                within_allowance(
+                    choose(final[rows], costs, now.directive, hashes), costs, now.directive, now.allowance
+                ),
+            ),
         ):
             spend[name][minute] = costs[chosen].sum() / tick
     windows = {name: s.reshape(WINDOWS, TICKS).mean(axis=1) for name, s in spend.items()}
@@ -84,10 +89,3 @@ def track(fitting: F32, final: F32, costs: F64, share: float, seed: int) -> Trac
         utilisation={n: float(np.minimum(s[able], budget).mean() / budget) for n, s in windows.items()},
         overuse={n: float(np.maximum(s[able] - budget, 0).mean() / budget) for n, s in windows.items()},
     )
-
-
-def _held(chosen: npt.NDArray[np.int32], costs: F64, now: PriceNow) -> npt.NDArray[np.int32]:
-    """Once the tick's allowance is spent, the rest gets the cheapest chain, as allocators do."""
-    if now.allowance is None:
-        return chosen
-    return np.where(np.cumsum(costs[chosen]) > now.allowance, np.int32(now.directive.cheapest), chosen)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +17,8 @@ from greenflow_ray.datasets import storage, synthetic
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.plan import Plan
-from greenflow_ray.files import whole
-from greenflow_ray.models.artifacts import load_pool, read_manifest, weights_path
+from greenflow_ray.keep import digest, kept
+from greenflow_ray.models.artifacts import fingerprints, load_pool
 from greenflow_ray.models.base import Scorer
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.training import train
@@ -52,12 +50,7 @@ class Loaded:
         dataset = storage.load(config.paths.data)
         pool = load_pool(config, dataset.catalog)
         space = chain_space(config, pool, len(dataset.catalog))
-        weights = [
-            read_manifest(file).sha256 if (file := weights_path(config, model)).exists() else f"{model.factory}"
-            for stage in config.stages
-            for model in stage.pool
-        ]
-        return cls(dataset, pool, space, digest(dataset.digest, space.digest, *weights))
+        return cls(dataset, pool, space, digest(dataset.digest, space.digest, *fingerprints(config)))
 
 
 @dataclass(frozen=True)
@@ -103,25 +96,6 @@ def run_grid(plan: Plan, seed: int, cut: int, split: Split) -> Grid:
         return found
 
     return Grid(**kept(grid_path(plan, seed, cut, split), key, make))
-
-
-def kept(path: Path, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, npt.NDArray[Any]]:
-    """Arrays from ``path`` if they were kept under ``key``, else from ``make``, which are kept."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            if str(stored["key"]) == key:
-                return {name: stored[name] for name in stored.files if name != "key"}
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-        pass  # absent, damaged or of other inputs: make it
-    arrays = make()
-    with whole(path) as part, part.open("wb") as file:  # numpy would add its ending to a name
-        np.savez(file, key=np.array(key), **arrays)
-    return arrays
-
-
-def digest(*parts: str) -> str:
-    """SHA-256 of texts."""
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _content(array: npt.NDArray[Any]) -> str:

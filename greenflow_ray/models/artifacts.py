@@ -16,6 +16,7 @@ from safetensors.torch import save as dump_tensors
 
 from greenflow_ray.config import CascadeConfig, ModelConfig, Section
 from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.datasets.storage import file_sha256
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.files import whole
 from greenflow_ray.imports import import_object
@@ -51,6 +52,15 @@ class ModelManifest(Section):
 def weights_path(config: CascadeConfig, model: ModelConfig) -> Path:
     """Where a model's weights lie: as configured, or else in the run's folder."""
     return model.weights or config.paths.models / f"{model.name}.safetensors"
+
+
+def fingerprints(config: CascadeConfig) -> list[str]:
+    """Checksum of every model's weights; of models without weights, their factory and arguments."""
+    models = [model for stage in config.stages for model in stage.pool]
+    return [
+        file_sha256(file) if (file := weights_path(config, model)).exists() else f"{model.factory} {model.args}"
+        for model in models
+    ]
 
 
 def manifest_path(weights: Path) -> Path:

@@ -71,6 +71,18 @@ def request_hashes(ids: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     return out
 
 
+def within_allowance(
+    chosen: npt.NDArray[np.int32], costs: npt.NDArray[np.float64], directive: PriceDirective, allowance: float | None
+) -> npt.NDArray[np.int32]:
+    """Chains once an allowance (same unit as ``costs``; None: no limit) is respected.
+
+    Requests after the one that spends it get ``directive.cheapest``, as allocators do.
+    """
+    if allowance is None:
+        return chosen
+    return np.where(np.cumsum(costs[chosen]) > allowance, np.int32(directive.cheapest), chosen)
+
+
 def choose(
     rewards: npt.NDArray[Any], costs: npt.NDArray[Any], directive: PriceDirective, hashes: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.int32]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,8 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import file_sha256, load_clicks
 from greenflow_ray.errors import ArtifactError, DataError
-from greenflow_ray.files import whole
-from greenflow_ray.models.artifacts import weights_path
+from greenflow_ray.keep import digest, kept
+from greenflow_ray.models.artifacts import fingerprints
 from greenflow_ray.models.base import Scorer
 from greenflow_ray.models.factors import click_factors
 from greenflow_ray.progress import Progress, silent
@@ -55,11 +54,11 @@ def train_reward(
     while data, weights, chains and settings are unchanged.
     """
     folder = config.paths.reward
-    digest = _digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"), str(SCHEMA))
+    key = digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"), str(SCHEMA))
     if not force:
         try:
             manifest = read_manifest(folder)
-            if manifest.digest == digest and file_sha256(folder / "reward.safetensors") == manifest.sha256:
+            if manifest.digest == key and file_sha256(folder / "reward.safetensors") == manifest.sha256:
                 return RewardOutcome(manifest, reused=True)
         except (ArtifactError, OSError):
             pass  # absent or damaged: train it anew
@@ -91,7 +90,7 @@ def train_reward(
     blob = serialise(net, describe.factors)
     manifest = RewardManifest(
         sha256=hashlib.sha256(blob).hexdigest(),
-        digest=digest,
+        digest=key,
         chains=space.digest,
         context_vocabulary=len(dataset.users.vocabulary),
         config=config.reward,
@@ -130,36 +129,17 @@ def sample_clicks(
     name = split.name.lower()
     if not len(clicks.users):
         raise DataError(f"{config.paths.data}: no {name} users; lower the other shares of data.split")
-    path = config.paths.reward / f"clicks-{name}.npz"
-    digest = _sample_digest(config, dataset, runner.space)
-    if path.exists():
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                if str(stored["digest"]) == digest:
-                    return clicks.users, np.asarray(stored["clicks"], dtype=np.int16)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error):
-            pass  # damaged: run the chains again
     label = f"running {len(runner.space)} chains for {len(clicks.users)} {name} users"
-    realised = realised_clicks(
-        runner, TableFeatures(dataset.users), clicks, progress=lambda done, of: progress(label, done / of)
-    )
-    with whole(path) as part, part.open("wb") as file:  # numpy would add its ending to a name
-        np.savez_compressed(file, clicks=realised, digest=np.array(digest))
-    return clicks.users, realised
+
+    def run() -> dict[str, Any]:
+        features = TableFeatures(dataset.users)
+        return {
+            "clicks": realised_clicks(runner, features, clicks, progress=lambda done, of: progress(label, done / of))
+        }
+
+    path = config.paths.reward / f"clicks-{name}.npz"
+    return clicks.users, kept(path, _sample_digest(config, dataset, runner.space), run)["clicks"]
 
 
 def _sample_digest(config: CascadeConfig, dataset: Dataset, space: ChainSpace) -> str:
-    return _digest(dataset.digest, space.digest, str(config.exposure), *_weights(config))
-
-
-def _weights(config: CascadeConfig) -> list[str]:
-    """Checksum of every model's weights; of models without weights, their factory and arguments."""
-    models = [model for stage in config.stages for model in stage.pool]
-    return [
-        file_sha256(file) if (file := weights_path(config, model)).exists() else f"{model.factory} {model.args}"
-        for model in models
-    ]
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return digest(dataset.digest, space.digest, str(config.exposure), *fingerprints(config))

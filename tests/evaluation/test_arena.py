@@ -123,7 +123,8 @@ def test_restricted_policies_stay_within_their_chains_and_the_whole_budget() -> 
     each = corner(0)
     part = np.flatnonzero(SPACE.models[:, -1] == 0)
     each.restrict("GreenFlow, part", SHARES, part)
-    each.restrict("GLOBAL, part", SHARES, part, mixed=True)
+    mean, order = each.clicks.mean(axis=0, dtype=np.float64), np.arange(len(each.user_ids))
+    each.decide("GLOBAL, part", SHARES, lambda b: global_mix(mean, COSTS, b, order, part))
     for name in ("GreenFlow, part", "GLOBAL, part"):
         for share in (0.3, 0.5, 1.0):
             chosen = each.decided[name, share]

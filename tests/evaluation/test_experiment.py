@@ -366,3 +366,13 @@ def test_several_processes_give_the_same_figures(done: Done, tmp_path: Path) -> 
             assert [p.clicks for p in a.policies if p.policy == name] == [
                 p.clicks for p in b.policies if p.policy == name
             ]
+
+
+def test_a_team_s_own_scorer_is_evaluated_too(tmp_path: Path) -> None:
+    own = {"name": "popular", "factory": "tests.evaluation.tiny:popular"}
+    stages = [*tiny.STAGES[:2], {**tiny.STAGES[2], "pool": [tiny.STAGES[2]["pool"][0], own]}]
+    document = tiny.run(tiny.plan(tmp_path, changes={"stages": stages}, full=False, exposures=(5,)))
+    line = next(m for m in document.models if m.name == "popular")
+    assert (line.stage, line.flops_per_item, line.flops_per_request) == ("ranking", 10, 3)
+    assert 0.5 < line.auc[0] < 1.0
+    assert len(document.models) == 4

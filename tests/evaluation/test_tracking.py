@@ -1,13 +1,10 @@
 """A day under one budget: the controller holds it, a price solved once does not; demand is as announced."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from greenflow_ray.evaluation.schema import Tracking
-from greenflow_ray.evaluation.tracking import MEAN_RATE, TICKS, WINDOW_S, WINDOWS, _held, demand, track
-from greenflow_ray.pricing.controller import ControllerSettings, PriceController
+from greenflow_ray.evaluation.tracking import MEAN_RATE, TICKS, WINDOW_S, WINDOWS, demand, track
 from tests.worlds import make_world
 
 SPACE = make_world().space
@@ -66,15 +63,3 @@ def test_a_seed_is_a_day() -> None:
     one, again, other = (track(rewards, rewards, SPACE.costs, 0.7, s) for s in (3, 3, 4))
     assert one == again
     assert one.demand != other.demand
-
-
-def test_beyond_a_ticks_allowance_everybody_gets_the_cheapest_chain() -> None:
-    clock = [0.0]
-    controller = PriceController(ControllerSettings(cheapest=0, interval_s=1.0), lambda: clock[0])
-    now = controller.tick(0.0, 0.0)
-    costs = np.array([1.0, 10.0, 20.0])
-    chosen = np.array([1, 2, 1, 0, 2], dtype=np.int32)
-    assert _held(chosen, costs, replace(now, allowance=None)).tolist() == chosen.tolist()
-    assert _held(chosen, costs, replace(now, allowance=40.0)).tolist() == [1, 2, 1, 0, 0]
-    assert _held(chosen, costs, replace(now, allowance=15.0)).tolist() == [1, 0, 0, 0, 0]
-    assert _held(chosen, costs, replace(now, allowance=0.0)).tolist() == [0] * 5

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,12 +17,32 @@ import torch
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.console import Terminal
+from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.evaluation import experiment
 from greenflow_ray.evaluation.plan import Plan
 from greenflow_ray.evaluation.schema import Evaluation
+from greenflow_ray.ragged import Ragged
 from greenflow_ray.reward import boosted
 
 QUIET = Terminal(quiet=True)
+
+
+class Popular:
+    """A scorer nobody trains: popularity."""
+
+    flops_per_item, flops_per_request = 10, 3
+
+    def __init__(self, popularity: npt.NDArray[np.float32]) -> None:
+        self._popularity = popularity
+
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+        return self._popularity[candidates.values]
+
+
+def popular(weights: Path, catalog: Catalog, **args: Any) -> Popular:
+    return Popular(catalog.popularity)
+
+
 SMALL = {"width": 8, "context_width": 4, "passes": 1}
 STAGES = [
     {"name": "recall", "pool": [{"name": "dssm", "args": {**SMALL, "hidden": 8, "interests": 2}}], "scales": "corpus"},

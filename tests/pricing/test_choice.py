@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
+from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes, within_allowance
 from greenflow_ray.pricing.frontier import Frontier
 from tests.pricing.problems import problems, realistic
 
@@ -85,3 +85,11 @@ def test_splitmix64_matches_its_reference():
 
 def test_an_empty_batch():
     assert choose(np.empty((0, 3), np.float32), np.ones(3), at(1.0), hashes(0)).shape == (0,)
+
+
+def test_beyond_an_allowance_everybody_gets_the_cheapest_chain():
+    costs = np.array([1.0, 10.0, 20.0])
+    chosen = np.array([1, 2, 1, 0, 2], dtype=np.int32)
+    directive = PriceDirective(0.0, 0.0, 0.0, 0, False, cheapest=0)
+    for allowance, wanted in ((None, [1, 2, 1, 0, 2]), (40.0, [1, 2, 1, 0, 0]), (15.0, [1] + [0] * 4), (0.0, [0] * 5)):
+        assert within_allowance(chosen, costs, directive, allowance).tolist() == wanted

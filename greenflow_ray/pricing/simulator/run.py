@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from greenflow_ray.files import whole
-from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
+from greenflow_ray.pricing.choice import choose, request_hashes, within_allowance
 from greenflow_ray.pricing.controller import ControllerSettings, PriceController, PriceNow
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F64
@@ -49,14 +49,6 @@ class Day:
     demand: F64
     day_optimum: float
     capped_seconds: int
-
-
-def _held(chosen: Any, costs: F64, directive: PriceDirective, allowance: float | None) -> Any:
-    """Chains once the allowance of this second is respected: requests after it is spent get the cheapest chain."""
-    if allowance is None:
-        return chosen
-    over = np.cumsum(costs[chosen]) > allowance
-    return np.where(over, np.int32(directive.cheapest), chosen) if over.any() else chosen
 
 
 class Pricer(Protocol):
@@ -112,7 +104,7 @@ def play(
             mine = rewards[a:b]
             chosen = choose(mine, world.costs, now.directive, hashes[a:b])
             if hold:
-                chosen = _held(chosen, world.costs, now.directive, now.allowance)
+                chosen = within_allowance(chosen, world.costs, now.directive, now.allowance)
             spend[second] = world.costs[chosen].sum()
             reward[minute] += float(mine[np.arange(b - a), chosen].sum(dtype=np.float64))
             price[second], correction[second] = now.price, now.correction
