@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -126,6 +126,19 @@ def train(
 
 
 @app.command()
+def calibrate(run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None, as_json: AsJson = False) -> None:
+    """Time what every model of the cascade costs on this machine, on real requests, and count its FLOPs in torch.
+
+    Writes costs.json into the run's folder; `costs: timed` or `costs: counted` in the YAML puts it in force.
+    """
+    from greenflow_ray.pipeline import calibrate_run
+
+    result = calibrate_run(resolve(run, config, seed), Terminal(quiet=as_json))
+    if as_json:
+        _print(result)
+
+
+@app.command()
 def evaluate(
     run: Annotated[
         Path | None, typer.Option("--run", help="The run's folder; default: runs/evaluation-DATA-CASCADE.")
@@ -207,18 +220,41 @@ def reprice(
 def loadtest(
     run: Run = DEFAULT_RUN,
     config: Config = None,
-    url: Annotated[str, typer.Option(help="Where the application listens (loopback).")] = "http://127.0.0.1:8000",
-    shape: Annotated[str | None, typer.Option(help="spike, constant or daily; default: the configuration's.")] = None,
+    url: Annotated[str, typer.Option(help="Where the application listens.")] = "http://127.0.0.1:8000",
+    shape: Annotated[
+        str | None, typer.Option(help="constant, daily (a day's wave) or spike; default: the configuration's.")
+    ] = None,
     replay: Annotated[
         Path | None, typer.Option(help="Play this trace instead: Parquet or CSV with time (seconds) and user_id.")
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Requests a second, before a spike.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests a second: the mean, or before a spike.")] = None,
     duration: Annotated[float | None, typer.Option(help="Seconds of traffic.")] = None,
-    name: Annotated[str, typer.Option(help="Name of the result below loadtest/.")] = "manual",
+    k: Annotated[int | None, typer.Option("--k", min=1, help="Items wanted; default: the run's exposure.")] = None,
+    criticality: Annotated[
+        Literal["critical", "default", "sheddable"] | None,
+        typer.Option(help="Sent with each request: an overloaded server sheds the least critical first."),
+    ] = None,
+    judge: Annotated[
+        bool,
+        typer.Option(help="Count the final users' held-out clicks among the answers, and send them as feedback."),
+    ] = True,
+    name: Annotated[str, typer.Option(help="Name of the result's files in RUN/loadtest/.")] = "manual",
     seed: Seed = None,
     as_json: AsJson = False,
 ) -> None:
-    """Play an open-loop trace of final users, or one of your own, against a running application."""
+    """Play an open-loop trace against a running application, and say what it saw.
+
+    Each request is sent when it is due, whatever the server does, and its latency counts from then: overload shows as
+    growing latency, which a client that waits for answers would hide. Arrivals are Poisson, drawn from the seed.
+
+    Reports latency (p50 to p99.9 and a histogram), requests shed (429) and failed by kind, degraded by reason, the mix
+    of chains, FLOPs, clicks, and its own CPU use and lateness: where those are high, the client was the bottleneck. A
+    table here; NAME.json, NAME.png and NAME.parquet (a row a request) in RUN/loadtest/.
+
+    `greenflow loadtest --shape constant --rate 50 --duration 60`
+
+    From another machine, without a run: `greenflow loadtest --url http://server:8000 --replay trace.csv`
+    """
     from greenflow_ray.pipeline import play_load
 
     resolved = resolve(run, config, seed)
@@ -228,6 +264,9 @@ def loadtest(
         Terminal(quiet=as_json),
         name=name,
         replayed=replay,
+        k=k,
+        criticality=criticality,
+        judged=judge,
         shape=shape,
         requests_per_second=rate,
         duration_s=duration,
@@ -282,6 +321,7 @@ def demo(
 def main() -> None:
     """Entry point: errors become one line and an exit code; stack traces only with ``--debug``."""
     terminal = Terminal()
+    sys.path.append(os.getcwd())  # modules of one's own, which configurations name, lie where the command is run
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):

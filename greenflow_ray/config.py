@@ -160,8 +160,14 @@ class ServingConfig(Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
-    batch_requests: int = Field(default=32, ge=1)
-    batch_wait_s: float = Field(default=0.004, ge=0)
+    proxy: Literal["haproxy", "python"] = Field(
+        default="haproxy", description="what `greenflow serve` puts before the gateways; haproxy falls back to python"
+    )
+    batch_requests: int = Field(default=64, ge=1, description="requests in a batch at most")
+    batch_flops: float = Field(
+        default=4e9, gt=0, description="work in a batch at most, at the gateway as expected, at stages exactly"
+    )
+    batch_wait_s: float = Field(default=0.004, ge=0, description="a request waits so long for others at most")
     deadline_s: float = Field(default=2.0, gt=0)
     allocator_deadline_s: float = Field(default=0.25, gt=0)
     max_waiting: int = Field(default=2000, ge=1, description="requests waiting at a gateway; more are shed with 429")
@@ -174,6 +180,13 @@ class ServingConfig(Section):
     gateway: ReplicaConfig = ReplicaConfig(max_ongoing=4096, max_queued=4096)
     allocator: ReplicaConfig = ReplicaConfig()
     stage: ReplicaConfig = ReplicaConfig()
+    models: dict[str, ReplicaConfig] = Field(
+        default_factory=dict, description="of single model instances, by name; the others are as `stage` says"
+    )
+
+    def replicas_of(self, model: str) -> ReplicaConfig:
+        """Size and limits of a model instance's deployment."""
+        return self.models.get(model, self.stage)
 
 
 class EnergyConfig(Section):
@@ -213,6 +226,10 @@ class CascadeConfig(Section):
     exposure: int = Field(default=20, ge=1, description="items exposed to the user (the paper's e)")
     history_length: int = Field(default=32, ge=1, description="most recent history items that models attend to")
     stages: tuple[StageConfig, ...] = Field(min_length=2, max_length=6)
+    costs: Literal["declared", "timed", "counted"] = Field(
+        default="declared",
+        description="what models cost: what they declare, or what `greenflow calibrate` timed, or counted in torch",
+    )
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     reward: RewardConfig = RewardConfig()
@@ -230,6 +247,9 @@ class CascadeConfig(Section):
         names = [m.name for s in self.stages for m in s.pool]
         if len(set(names)) < len(names):
             raise ValueError("two models share a name; names are unique across stages")
+        unknown = sorted(set(self.serving.models) - set(names))
+        if unknown:
+            raise ValueError(f"serving.models: no model is called {unknown[0]!r}; use one of {', '.join(names)}")
         return self
 
     @property
@@ -241,6 +261,24 @@ class CascadeConfig(Section):
     def data_seed(self) -> int:
         """Seed of all that concerns the data."""
         return self.seed if self.data.seed is None else self.data.seed
+
+    def absolute(self) -> CascadeConfig:
+        """The same with absolute paths, for processes with another working directory."""
+
+        def resolved(path: Path | None) -> Path | None:
+            return None if path is None else path.resolve()
+
+        stages = tuple(
+            stage.model_copy(
+                update={
+                    "pool": tuple(m.model_copy(update={"weights": resolved(m.weights)}) for m in stage.pool),
+                }
+            )
+            for stage in self.stages
+        )
+        return self.model_copy(
+            update={"run": self.run.resolve(), "prepared": resolved(self.prepared), "stages": stages}
+        )
 
     def check_corpus(self, n_items: int) -> None:
         """Raise ConfigError if a stage would score more items than the corpus holds."""
@@ -266,6 +304,7 @@ class RunPaths:
         self.config = self.root / "cascade.yaml"
         self.data = prepared or self.root / "data"
         self.models = self.root / "models"
+        self.costs = self.root / "costs.json"
         self.reward = self.root / "reward"
         self.prices = self.root / "prices" / "prices.sqlite"
         self.ledger = self.root / "prices" / "ledger.sqlite"

@@ -17,20 +17,25 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
-from greenflow_ray.datasets.storage import load, load_clicks
+from greenflow_ray.datasets.storage import MANIFEST, load, load_clicks
 from greenflow_ray.datasets.summary import load as load_summary
-from greenflow_ray.errors import ArtifactError
+from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.loadtest import client
 from greenflow_ray.loadtest.client import Progress as LoadProgress
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.trace import Trace, from_config, replay
-from greenflow_ray.models.artifacts import load_pool
+from greenflow_ray.models.artifacts import calibrated, load_pool
+from greenflow_ray.models.calibrate import calibrate
 from greenflow_ray.models.cascade import chain_space
-from greenflow_ray.models.training import ModelRow, train
+from greenflow_ray.models.costs import Costs
+from greenflow_ray.models.costs import write as write_costs
+from greenflow_ray.models.training import ModelRow, train, with_costs
 from greenflow_ray.nearline.first import publish_first
 from greenflow_ray.pricing.store import PriceStore, open_store
 from greenflow_ray.reward.artifact import load_reward
+from greenflow_ray.reward.artifact import read_manifest as read_reward
 from greenflow_ray.reward.training import RewardOutcome, train_reward
+from greenflow_ray.serving.sources import load_source
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,89 @@ def prepare_data(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
     return summary
 
 
+def measure_costs(config: CascadeConfig, terminal: Terminal) -> Costs:
+    """Time and count the cascade's models, loaded as serving loads them; prints the table and writes ``costs.json``."""
+    source = load_source(config)
+    users = load(config.paths.data).users
+    ids = users.user_ids[users.of(Split.VALIDATION)]
+    with terminal.progress() as progress:
+        costs = calibrate(config, source.catalog, source.features, ids, progress=progress)
+    write_costs(config, costs)
+    terminal.table(
+        "CPU time of models on this machine",
+        ("stage", "model", "µs/item", "µs/request", "GFLOP/s", "error"),
+        [
+            (
+                model.stage,
+                model.name,
+                f"{1e6 * model.fit.per_item:,.3f}",
+                f"{1e6 * model.fit.seconds(0, model.sharing):,.1f}",
+                "–" if model.speed is None else f"{model.speed / 1e9:,.2f}",
+                f"{model.fit.error:.1%}",
+            )
+            for model in costs.models
+        ],
+    )
+    terminal.table(
+        "Their costs: FLOPs, and FLOP-equivalents of the time",
+        ("stage", "model", "FLOPs/item", "FLOPs/request", "timed/item", "timed/request"),
+        [
+            (
+                model.stage,
+                model.name,
+                *(("–", "–") if model.said is None else (f"{model.said.per_item:,}", f"{model.said.per_request:,}")),
+                f"{model.timed.per_item:,}",
+                f"{model.timed.per_request:,}",
+            )
+            for model in costs.models
+        ],
+    )
+    terminal.say(
+        "FLOPs are declared, or else counted in torch; FLOP-equivalents are CPU-seconds × the "
+        f"{costs.reference_flops_per_second / 1e9:.0f} GFLOP/s of a dense matrix product on one thread "
+        f"({costs.machine['processor']}); a call's own time is shared by {costs.models[0].sharing} requests"
+    )
+    terminal.say(f"written to {config.paths.costs}; costs in force: {config.costs}")
+    return costs
+
+
+def calibrate_run(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """`greenflow calibrate` as a JSON-able result; says what has to follow where chains cost something else now."""
+    result = measure_costs(config, terminal).model_dump(mode="json")
+    if config.costs == "declared":
+        terminal.say("chains still cost what models declare; `costs: timed` or `costs: counted` in the YAML changes it")
+        return result
+    catalog = load(config.paths.data).catalog
+    space = chain_space(config, load_pool(config, catalog), len(catalog))
+    _say_chains(space, terminal)
+    try:
+        fitted = read_reward(config.paths.reward).chains == space.digest
+    except ArtifactError:
+        fitted = False
+    if not fitted:
+        terminal.say(f"the reward model knows other costs: run `greenflow train --run {config.run}` before serving")
+    return result
+
+
+def _say_chains(space: ChainSpace, terminal: Terminal) -> None:
+    terminal.say(
+        f"{len(space)} chains, from {space.chains[space.cheapest].name} ({space.costs.min() / 1e6:.1f} MFLOPs) "
+        f"to {space.chains[space.fullest].name} ({space.costs.max() / 1e6:.1f} MFLOPs)"
+    )
+
+
 def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = False) -> Trained:
-    """Train or reuse the cascade's models and the reward model; prints the paper's Table 1 and the calibration."""
+    """Train or reuse the cascade's models and the reward model; prints the paper's Table 1 and the calibration.
+
+    Where costs are timed or counted, models that have not been measured yet are, before the reward model is trained.
+    """
     dataset = load(config.paths.data)
     with terminal.progress() as progress:
-        models = tuple(train(config, progress=progress, force=force))
+        rows = train(config, progress=progress, force=force)
+    if config.costs != "declared" and (force or not calibrated(config, dataset.catalog)):
+        terminal.say(f"costs are {config.costs}, and these models' are not known yet: calibrating")
+        measure_costs(config, terminal)
+    models = tuple(with_costs(config, rows, dataset.catalog))
     terminal.table(
         "Models (the paper's Table 1)",
         ("stage", "model", "FLOPs/item", "FLOPs/request", "parameters", "AUC", ""),
@@ -94,10 +177,7 @@ def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = Fal
     )
     pool = load_pool(config, dataset.catalog)
     space = chain_space(config, pool, len(dataset.catalog))
-    terminal.say(
-        f"{len(space)} chains, from {space.chains[space.cheapest].name} ({space.costs.min() / 1e6:.1f} MFLOPs) "
-        f"to {space.chains[space.fullest].name} ({space.costs.max() / 1e6:.1f} MFLOPs)"
-    )
+    _say_chains(space, terminal)
     with terminal.progress() as progress:
         outcome = train_reward(config, dataset, pool, space, force=force, progress=progress)
     reward = load_reward(config.paths.reward, space, dataset.catalog)
@@ -161,25 +241,8 @@ def final_trace(config: CascadeConfig, dataset: Dataset) -> Trace:
 def play_arm(
     config: CascadeConfig, dataset: Dataset, trace: Trace, url: str, terminal: Terminal, name: str, **options: Any
 ) -> ArmResult:
-    """Play ``trace`` with a progress line; the final users' clicks are used here alone, to judge answers."""
-    clicks = load_clicks(config.paths.data, Split.FINAL)
-    with terminal.progress() as progress:
-
-        def show(now: LoadProgress) -> None:
-            progress(f"{name} traffic", min(now.elapsed_s / max(now.duration_s, 1e-9), 1.0))
-
-        result = client.play(
-            url,
-            trace,
-            clicks,
-            dataset.users.user_ids,
-            item_ids=dataset.catalog.item_ids,
-            name=name,
-            k=config.exposure,
-            on_progress=show,
-            **options,
-        )
-    result.save(config.paths.loadtest)
+    """Play ``trace`` with a progress line and say what came of it; ``options`` are those of the client's ``play``."""
+    result = _play(config, dataset, trace, url, terminal, name=name, k=config.exposure, **options)
     latency = result.latency_seconds()
     terminal.say(
         f"  {name}: {len(trace):,} requests, {result.errors} errors, {int(result.requests.degraded.sum())} degraded, "
@@ -190,20 +253,71 @@ def play_arm(
 
 
 def play_load(
-    config: CascadeConfig, url: str, terminal: Terminal, *, name: str, replayed: Path | None = None, **changes: Any
+    config: CascadeConfig,
+    url: str,
+    terminal: Terminal,
+    *,
+    name: str,
+    replayed: Path | None = None,
+    k: int | None = None,
+    criticality: client.Criticality | None = None,
+    judged: bool = True,
+    **changes: Any,
 ) -> dict[str, Any]:
     """`greenflow loadtest`: one trace, declared or ``replayed`` from a file, against a running application.
 
-    ``changes`` are values of :class:`~greenflow_ray.config.LoadConfig` that differ; None changes nothing.
+    A replayed trace needs no prepared data; without data, or if not ``judged``, no clicks are counted and none are sent
+    as feedback. ``k`` None: the cascade's exposure; without data the server's own. ``changes`` are values of
+    :class:`~greenflow_ray.config.LoadConfig` that differ; None changes nothing. Raises ConfigError, DataError,
+    ResourceProblem.
     """
+    from greenflow_ray.loadtest import picture, table
+
     update = {key: value for key, value in changes.items() if value is not None}
     declared = {**config.model_dump(mode="json"), "load": {**config.load.model_dump(mode="json"), **update}}
     config = configuration.validated(declared, "options")
-    dataset = load(config.paths.data)
-    trace = final_trace(config, dataset) if replayed is None else replay(replayed)
-    result = play_arm(config, dataset, trace, url, terminal, name)
-    terminal.say(f"written to {config.paths.loadtest / name}.json")
+    dataset: Dataset | None = None
+    if replayed is None:
+        dataset = load(config.paths.data)
+        trace = final_trace(config, dataset)
+    elif update:
+        raise ConfigError(f"{', '.join(update)}: {replayed} is replayed as it is; leave these out, or the file")
+    else:
+        trace = replay(replayed)
+        if (config.paths.data / MANIFEST).is_file():
+            dataset = load(config.paths.data)
+        elif judged:
+            terminal.say(f"no data set in {config.paths.data}: no clicks will be counted")
+    if dataset is not None:
+        k = k or config.exposure
+    result = _play(config, dataset if judged else None, trace, url, terminal, name=name, k=k, criticality=criticality)
+    picture.save_png(result, config.paths.loadtest / f"{name}.png")
+    terminal.table(f"Load test {name!r}: {trace.duration_s:g} s against {url}", table.COLUMNS, table.rows(result))
+    if doubt := table.warning(result):
+        terminal.say(f"warning: {doubt}")
+    terminal.say(f"written to {config.paths.loadtest / name}.json, .png and .parquet (a row a request)")
     return result.totals()
+
+
+def _play(
+    config: CascadeConfig, dataset: Dataset | None, trace: Trace, url: str, terminal: Terminal, **options: Any
+) -> ArmResult:
+    """Play and save; the final users' clicks are used here alone, to judge answers. No data set: nothing is judged."""
+    judge: dict[str, Any] = {}
+    if dataset is not None:
+        clicks = load_clicks(config.paths.data, Split.FINAL)
+        judge = {"clicks": clicks, "user_ids": dataset.users.user_ids, "item_ids": dataset.catalog.item_ids}
+    # A terminal's line is drawn anew; a log gets a further line each time.
+    often = 0.5 if terminal.console.is_terminal else min(max(trace.duration_s / 10, 1.0), 15.0)
+    with terminal.progress() as progress:
+
+        def show(now: LoadProgress) -> None:
+            progress(client.say(now), min(now.elapsed_s / max(now.duration_s, 1e-9), 1.0))
+
+        speed = client.ClientOptions(progress_s=often)
+        result = client.play(url, trace, options=speed, on_progress=show, **judge, **options)
+    result.save(config.paths.loadtest)
+    return result
 
 
 def show_report(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def test_builtin_survives_a_round_trip() -> None:
         ("budget: {flops_per_second: -1}\n", r"budget\.flops_per_second"),
         ("budget: {flops_per_second: .nan}\n", r"budget\.flops_per_second"),
         ("exposure: 1000\n", "below exposure 1000"),
+        ("costs: guessed\n", r"costs: Input should be 'declared', 'timed' or 'counted'"),
         ("data: {split: {train: 0.9, validation: 0.1, reward: 0.1}}\n", "so that final users remain"),
         ("exposure: [\n", "not valid YAML"),
     ],
@@ -53,3 +54,16 @@ def test_digest_follows_the_named_sections_only() -> None:
     other = config.model_copy(update={"seed": 1})
     assert config.digest("reward") == other.digest("reward")
     assert config.digest("reward", "seed") != other.digest("reward", "seed")
+
+
+def test_absolute_paths_for_processes_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = {"pool": [{"name": "a", "weights": "w/a.npy"}, {"name": "b"}], "scales": [20]}
+    values = {
+        "run": "runs/own",
+        "stages": [{"name": "one", **relative}, {"name": "two", "pool": [{"name": "c"}], "scales": [20]}],
+    }
+    found = configuration.validated(values, "test").absolute()
+    assert found.run == tmp_path / "runs" / "own"
+    assert found.prepared is None
+    assert [m.weights for m in found.stages[0].pool] == [tmp_path / "w" / "a.npy", None]

@@ -19,7 +19,7 @@ from greenflow_ray.evaluation.document import compose
 from greenflow_ray.evaluation.plan import SHARES, Plan
 from greenflow_ray.evaluation.schema import Evaluation
 from greenflow_ray.evaluation.terminal import print_evaluation
-from greenflow_ray.evaluation.work import Grid, run_grid, train_model
+from greenflow_ray.evaluation.work import Grid, measure_costs, run_grid, train_model
 from greenflow_ray.evaluation.workers import Task, Workers
 from greenflow_ray.files import whole
 
@@ -42,6 +42,9 @@ def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | N
     with Workers(workers) as pool:
         terminal.step(f"2/5 Models: seeds {', '.join(map(str, plan.seeds))}")
         pool.run(terminal, model_tasks(plan), "training models")
+        if plan.config.costs != "declared":
+            with terminal.progress() as progress:
+                measure_costs(plan, dataset, progress)
         terminal.step("3/5 Rewards of all chains: reward and validation users")
         pool.run(terminal, grid_tasks(plan, (Split.REWARD, Split.VALIDATION)), "running all chains")
         terminal.step("4/5 Reward models, and every policy's decisions")

@@ -18,10 +18,13 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.plan import Plan
 from greenflow_ray.keep import digest, kept
-from greenflow_ray.models.artifacts import fingerprints, load_pool
+from greenflow_ray.models import costs
+from greenflow_ray.models.artifacts import calibrated, fingerprints, load_pool
 from greenflow_ray.models.base import Scorer
+from greenflow_ray.models.calibrate import calibrate, cost_keys
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.training import train
+from greenflow_ray.progress import Progress
 from greenflow_ray.reward.grid import ChainRunner, expected_clicks, realised_clicks
 
 CODE_VERSION = 1
@@ -33,6 +36,19 @@ F32 = npt.NDArray[np.float32]
 def train_model(config: CascadeConfig, name: str) -> None:
     """Train one model of a seed, or reuse it."""
     train(config, only={name})
+
+
+def measure_costs(plan: Plan, dataset: Dataset, progress: Progress) -> None:
+    """Calibrate the first seed's models unless that is done; all seeds cost the same, for only their weights differ."""
+    first = plan.of(plan.seeds[0], 0)
+    if not calibrated(first, dataset.catalog):
+        users = dataset.users
+        ids = users.user_ids[users.of(Split.VALIDATION)]
+        costs.write(first, calibrate(first, dataset.catalog, TableFeatures(users), ids, progress=progress))
+    found = costs.read(first)
+    for seed in plan.seeds[1:]:
+        mine = plan.of(seed, 0)
+        costs.write(mine, found.rekeyed(cost_keys(mine, dataset.catalog)))
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ import contextlib
 import json
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import numpy as np
@@ -20,10 +21,15 @@ from greenflow_ray.energy import processes
 from greenflow_ray.energy.meter import EnergyMeter
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest.judge import Judge, Receipts
-from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, TIMED_OUT, ArmResult, Requests
+from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, SHED, TIMED_OUT, ArmResult, Requests
 from greenflow_ray.loadtest.trace import Trace
 
+Criticality = Literal["critical", "default", "sheddable"]
+"""How dear an answer is to the caller: an overloaded server sheds the least critical first."""
+
 _HEADERS = {"content-type": "application/json"}
+_CPU_WINDOW_S = 1.0
+_RECENT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class ClientOptions:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a playing trace stands; all counts so far."""
+    """Where a playing trace stands: counts so far; ``rate`` (answers a second) and ``p99`` (seconds) of late."""
 
     arm: str
     elapsed_s: float
@@ -58,11 +64,13 @@ class Progress:
     due: int
     sent: int
     answered: int
+    shed: int
     errors: int
     degraded: int
     clicks: int
     flops: int
-    price: float
+    rate: float
+    p99: float
     total: int
 
 
@@ -74,7 +82,8 @@ def play(
     *,
     item_ids: npt.NDArray[np.int64] | None = None,
     name: str = "arm",
-    k: int = 20,
+    k: int | None = 20,
+    criticality: Criticality | None = None,
     options: ClientOptions | None = None,
     meter: EnergyMeter | None = None,
     watch_processes: bool = False,
@@ -83,12 +92,20 @@ def play(
     """Play ``trace`` against the server at ``base_url`` and return what it saw. Call it where no event loop runs.
 
     ``clicks`` are held-out clicks as rows; ``user_ids`` (``dataset.users.user_ids``) and ``item_ids``
-    (``dataset.catalog.item_ids``, if the server answers in outside ids) translate them. ``meter`` and
-    ``watch_processes`` add the node's energy and Serve's CPU-seconds over the same window.
+    (``dataset.catalog.item_ids``, if the server answers in outside ids) translate them. ``k`` and ``criticality`` go
+    into every request unless they are None, which leaves them to the server. ``meter`` and ``watch_processes`` add the
+    node's energy and Serve's CPU-seconds over the same window.
     Raises ResourceProblem if the server does not answer ``GET /v1/chains``.
     """
     run = play_async(
-        base_url, trace, Judge(clicks, user_ids, item_ids), name=name, k=k, options=options, on_progress=on_progress
+        base_url,
+        trace,
+        Judge(clicks, user_ids, item_ids),
+        name=name,
+        k=k,
+        criticality=criticality,
+        options=options,
+        on_progress=on_progress,
     )
     if meter is not None:
         meter.start()  # first, for it may look at hardware for a second or two before its window opens
@@ -111,7 +128,8 @@ async def play_async(
     judge: Judge,
     *,
     name: str = "arm",
-    k: int = 20,
+    k: int | None = 20,
+    criticality: Criticality | None = None,
     options: ClientOptions | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ArmResult:
@@ -123,7 +141,9 @@ async def play_async(
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=_HEADERS) as session:
         base_url = base_url.rstrip("/")
         chains = await _chains(session, base_url)
-        return await _Player(session, base_url, trace, judge, chains, name, k, options, on_progress).run()
+        asked: dict[str, Any] = {"k": k, "criticality": criticality}
+        body = {field: value for field, value in asked.items() if value is not None}
+        return await _Player(session, base_url, trace, judge, chains, name, body, options, on_progress).run()
 
 
 class _Player:
@@ -137,12 +157,13 @@ class _Player:
         judge: Judge,
         chains: dict[str, int],
         name: str,
-        k: int,
+        body: dict[str, Any],
         options: ClientOptions,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._session, self._url, self._trace, self._judge = session, base_url, trace, judge
-        self._name, self._k, self._options, self._on_progress = name, k, options, on_progress
+        self._name, self._body, self._options, self._on_progress = name, body, options, on_progress
+        self._k: int | None = body.get("k")
         self._chains = chains
         self._columns = Requests.blank(trace.user_ids, trace.times)
         self._receipts = Receipts(self._columns, {chain: j for j, chain in enumerate(chains)})
@@ -151,17 +172,18 @@ class _Player:
         self._messages: list[dict[str, Any]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._start = 0.0
-        self._accepted = self._failed = self._due = self._sent = self._answered = self._errors = 0
-        self._price = float("nan")
+        self._accepted = self._failed = self._due = self._sent = self._answered = self._shed = self._errors = 0
+        self._recent: deque[tuple[float, float]] = deque()  # when answers of late came, and their latencies
+        self._cpu_peak = 0.0
         self._judged = asyncio.Event()
 
     async def run(self) -> ArmResult:
         loop = asyncio.get_running_loop()
-        cpu = time.thread_time()
-        self._start = loop.time() + 0.05
+        began, cpu = loop.time(), time.thread_time()
+        self._start = began + 0.05
         started_at = time.time() + 0.05
         helpers = [asyncio.create_task(self._judge_answers()), asyncio.create_task(self._send_feedback())]
-        reporter = asyncio.create_task(self._report_progress())
+        reporters = [asyncio.create_task(self._report_progress()), asyncio.create_task(self._watch_own_cpu())]
         try:
             await self._dispatch()
             await asyncio.gather(*self._tasks)
@@ -171,10 +193,12 @@ class _Player:
             await asyncio.gather(*helpers)
             self._tell()
         finally:
-            left = [*helpers, reporter, *self._tasks]
+            left = [*helpers, *reporters, *self._tasks]
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
+        cpu = time.thread_time() - cpu
+        share = cpu / (loop.time() - began)
         return ArmResult(
             name=self._name,
             started_at=started_at,
@@ -184,7 +208,9 @@ class _Player:
             chains=tuple(self._chains),
             chain_flops=tuple(self._chains.values()),
             reasons=tuple(self._receipts.reasons),
-            client_cpu_seconds=time.thread_time() - cpu,
+            client_cpu_seconds=cpu,
+            client_cpu_share=share,
+            client_cpu_peak=max(share, self._cpu_peak),
             feedback_accepted=self._accepted,
             feedback_failed=self._failed,
         )
@@ -211,7 +237,7 @@ class _Player:
     async def _ask(self, row: int, user: int, moment: float) -> None:
         """One request: note times and status, hand the body to the judge."""
         loop = asyncio.get_running_loop()
-        body = json.dumps({"user_id": user, "k": self._k, "request_id": self._prefix + str(row)})
+        body = json.dumps({"user_id": user, "request_id": self._prefix + str(row), **self._body})
         columns = self._columns
         columns.sent[row] = loop.time() - self._start
         self._sent += 1
@@ -229,6 +255,9 @@ class _Player:
         columns.status[row] = status
         if 200 <= status < 300:
             self._answers.put_nowait((row, user, content))
+            self._recent.append((loop.time(), float(columns.latency[row])))
+        elif status == SHED:
+            self._shed += 1
         else:
             self._errors += 1
 
@@ -247,7 +276,6 @@ class _Player:
                 self._errors += 1
             else:
                 self._answered += 1
-                self._price = float(columns.price[row])
                 found = self._judge.clicked(user, items, self._k)
                 if found:
                     columns.clicks[row] = len(found)
@@ -280,18 +308,42 @@ class _Player:
             await asyncio.sleep(self._options.progress_s)
             self._tell()
 
+    async def _watch_own_cpu(self) -> None:
+        """Note the busiest second of this client: its mean would hide that it could not keep up in a spike."""
+        loop = asyncio.get_running_loop()
+        at, used = loop.time(), time.thread_time()
+        while True:
+            await asyncio.sleep(_CPU_WINDOW_S)
+            before, at, used_before, used = at, loop.time(), used, time.thread_time()
+            self._cpu_peak = max(self._cpu_peak, (used - used_before) / (at - before))
+
     def _tell(self) -> None:
         if self._on_progress is None:
             return
+        now = asyncio.get_running_loop().time()
+        while self._recent and self._recent[0][0] < now - _RECENT_S:
+            self._recent.popleft()
+        recent = [latency for _, latency in self._recent]
         columns = self._columns
-        elapsed = min(max(0.0, asyncio.get_running_loop().time() - self._start), self._trace.duration_s)
+        elapsed = min(max(0.0, now - self._start), self._trace.duration_s)
         self._on_progress(
             Progress(
-                self._name, elapsed, self._trace.duration_s, self._due, self._sent, self._answered, self._errors,
-                int(columns.degraded.sum()), int(columns.clicks.sum()), int(columns.flops.sum()), self._price,
-                len(self._trace),
+                arm=self._name,
+                elapsed_s=elapsed,
+                duration_s=self._trace.duration_s,
+                due=self._due,
+                sent=self._sent,
+                answered=self._answered,
+                shed=self._shed,
+                errors=self._errors,
+                degraded=int(columns.degraded.sum()),
+                clicks=int(columns.clicks.sum()),
+                flops=int(columns.flops.sum()),
+                rate=len(recent) / min(_RECENT_S, max(now - self._start, 1e-9)),
+                p99=float(np.quantile(recent, 0.99)) if recent else float("nan"),
+                total=len(self._trace),
             )
-        )  # fmt: skip
+        )
 
 
 async def _chains(session: aiohttp.ClientSession, base_url: str) -> dict[str, int]:
@@ -311,10 +363,8 @@ async def _chains(session: aiohttp.ClientSession, base_url: str) -> dict[str, in
 
 def say(progress: Progress) -> str:
     """One line about a playing trace, for a progress display."""
-    rate = progress.answered / progress.elapsed_s if progress.elapsed_s > 0 else 0.0
-    line = (
-        f"{progress.arm}: {progress.answered:,}/{progress.total:,} answered, {rate:.0f}/s, {progress.clicks:,} clicks"
-    )
-    line += f", {progress.flops / max(progress.answered, 1) / 1e6:,.1f} MFLOPs a request"
-    line += f", {progress.degraded} degraded" if progress.degraded else ""
-    return line + (f", {progress.errors} errors" if progress.errors else "")
+    p99 = f"{1e3 * progress.p99:,.0f} ms" if np.isfinite(progress.p99) else "–"
+    return (
+        f"{progress.arm}: {progress.answered:,}/{progress.total:,} answered, {progress.rate:,.0f}/s, p99 {p99}, "
+        f"{progress.errors:,} errors, " + (f"{progress.shed:,} shed, " if progress.shed else "")
+    ) + f"{progress.degraded:,} degraded"

@@ -39,8 +39,8 @@ class Judge:
         offsets = clicks.items.offsets
         self._held = {int(user): frozenset(items[offsets[i] : offsets[i + 1]].tolist()) for i, user in enumerate(users)}
 
-    def clicked(self, user_id: int, items: Iterable[int], k: int) -> list[int]:
-        """Items among the first ``k`` answered that the user clicked, each once, in the answer's order."""
+    def clicked(self, user_id: int, items: Iterable[int], k: int | None) -> list[int]:
+        """Items among the first ``k`` answered (None: all) that the user clicked, each once, in the answer's order."""
         held = self._held.get(user_id)
         if not held:
             return []

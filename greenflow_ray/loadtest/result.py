@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.errors import DataError
 from greenflow_ray.files import whole
+from greenflow_ray.loadtest.histogram import histogram
 
 # Statuses below 100 are the client's own; from 100 on they are HTTP's.
 TIMED_OUT, NO_CONNECTION, BAD_ANSWER, NOT_SENT = 1, 2, 3, 4
+SHED = 429
 STATUS_NAMES = {
     TIMED_OUT: "timed out",
     NO_CONNECTION: "no connection",
@@ -27,6 +29,8 @@ STATUS_NAMES = {
     NOT_SENT: "not sent, too many outstanding",
 }
 SCHEMA = b"1"
+BUSY, LATE_S = 0.9, 0.02
+"""Share of a core, and p99 of lateness in seconds, from which on the client itself bends what it measures."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class ArmResult:
         name: of the arm, e.g. ``equal`` or ``greenflow``.
         started_at: unix seconds of the trace's second 0.
         duration_s: length of the trace.
-        k: items asked for.
+        k: items asked for; None: the server's own number.
         requests: a row a request.
         chains: names of the server's chains, as it listed them.
         chain_flops: FLOPs of each, as it listed them.
@@ -103,12 +107,14 @@ class ArmResult:
         cpu_seconds: CPU-seconds of Serve's processes by deployment; empty if not watched.
         processes_lost: Serve processes that ended meanwhile, whose CPU-seconds are missing.
         energy: of the node over the window, or None if not watched.
+        client_cpu_share: what the load generator used of one core, the mean over the playing.
+        client_cpu_peak: the same in its busiest second.
     """
 
     name: str
     started_at: float
     duration_s: float
-    k: int
+    k: int | None
     requests: Requests
     chains: tuple[str, ...]
     chain_flops: tuple[int, ...]
@@ -119,6 +125,8 @@ class ArmResult:
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     processes_lost: int = 0
     energy: EnergyWindow | None = None
+    client_cpu_share: float = 0.0
+    client_cpu_peak: float = 0.0
 
     @cached_property
     def ok(self) -> npt.NDArray[np.bool_]:
@@ -127,8 +135,24 @@ class ArmResult:
 
     @property
     def errors(self) -> int:
-        """Requests without a usable answer."""
+        """Requests without a usable answer, shed ones among them: what reports call errors."""
         return int(np.count_nonzero(~self.ok))
+
+    @property
+    def shed(self) -> int:
+        """Requests that an overloaded server refused, as it says it will: HTTP 429."""
+        return int(np.count_nonzero(self.requests.status == SHED))
+
+    @property
+    def client_was_slow(self) -> bool:
+        """Whether the client itself was busy or late enough to bend what it measured."""
+        return self.client_cpu_peak >= BUSY or self.send_delay_s["p99"] >= LATE_S
+
+    @cached_property
+    def span_s(self) -> float:
+        """Seconds from the trace's start to its end, or to the last answer if that came later."""
+        ends = (self.requests.scheduled + self.requests.latency)[np.isfinite(self.requests.latency)]
+        return max(self.duration_s, float(ends.max(initial=0.0)))
 
     @cached_property
     def recounted(self) -> npt.NDArray[np.int64]:
@@ -173,7 +197,7 @@ class ArmResult:
         return {self.chains[j]: int(counts[j]) for j in order if counts[j]}
 
     def error_counts(self) -> dict[str, int]:
-        """Failed requests by HTTP status or by what happened to them."""
+        """Requests without a usable answer by HTTP status or by what happened to them."""
         values, counts = np.unique(self.requests.status[~self.ok], return_counts=True)
         return {STATUS_NAMES.get(int(v), f"HTTP {int(v)}"): int(c) for v, c in zip(values, counts, strict=True)}
 
@@ -185,12 +209,21 @@ class ArmResult:
         return out | ({"no reason given": n} if (n := int(np.count_nonzero(found < 0))) else {})
 
     def totals(self) -> dict[str, Any]:
-        """The sums a person asks for first, JSON-able."""
+        """The sums a person asks for first, JSON-able. ``errors`` are here those that were not shed."""
+        requests, answered = len(self.requests), int(np.count_nonzero(self.ok))
+        kinds = self.error_counts()
+        kinds.pop(f"HTTP {SHED}", None)
+        chains = self.chain_counts()
+        costs = dict(zip(self.chains, self.chain_flops, strict=True))
         return {
             "arm": self.name,
-            "requests": len(self.requests),
-            "errors": self.errors,
-            "errors_by_kind": self.error_counts(),
+            "requests": requests,
+            "offered_per_second": requests / self.duration_s,
+            "answered": answered,
+            "answered_per_second": answered / self.span_s,
+            "shed": self.shed,
+            "errors": sum(kinds.values()),
+            "errors_by_kind": kinds,
             "degraded": int(np.count_nonzero(self.requests.degraded)),
             "degraded_by_reason": self.degraded_counts(),
             "clicks": int(self.requests.clicks.sum()),
@@ -198,9 +231,14 @@ class ArmResult:
             "flops_by_receipts": int(self.requests.flops.sum()),
             "flops_mismatches": self.mismatches,
             "latency_seconds": {k: v if np.isfinite(v) else None for k, v in self.latency_seconds().items()},
+            "latency_histogram": histogram(self.requests.latency[self.ok]).as_json(),
+            "chains": chains,
+            "flops_by_chain": {name: count * costs[name] for name, count in chains.items()},
             "send_delay_seconds": self.send_delay_s,
-            "chains": self.chain_counts(),
             "client_cpu_seconds": self.client_cpu_seconds,
+            "client_cpu_share": self.client_cpu_share,
+            "client_cpu_peak": self.client_cpu_peak,
+            "client_was_slow": self.client_was_slow,
             "cpu_seconds": dict(self.cpu_seconds),
             "feedback": {"accepted": self.feedback_accepted, "failed": self.feedback_failed},
         }

@@ -1,19 +1,32 @@
-"""The contract of a stage's model instance: score a ragged batch, and say what it costs."""
+"""The contract of a stage's model instance: score a ragged batch, and say what it costs, or let it be measured."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.datasets.schema import RequestBatch
+from greenflow_ray.errors import ConfigError
 from greenflow_ray.ragged import Ragged
 
 
 @runtime_checkable
-class Scorer(Protocol):
-    """Scores candidates for a batch of requests; higher is better.
+class BareScorer(Protocol):
+    """Scores candidates for a batch of requests; higher is better. Called by one thread at a time.
+
+    This is all that a model needs where the cascade's ``costs`` are ``timed`` or ``counted``.
+    """
+
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+        """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``, all finite."""
+        ...
+
+
+@runtime_checkable
+class Scorer(BareScorer, Protocol):
+    """A scorer that says what it costs.
 
     Costs are integers: multiply-adds count as two FLOPs, embedding look-ups as none, and work done on the user's side
     is counted once a request.
@@ -22,15 +35,28 @@ class Scorer(Protocol):
     flops_per_item: int
     flops_per_request: int
 
-    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
-        """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``, all finite."""
-        ...
-
 
 @runtime_checkable
-class CorpusScorer(Scorer, Protocol):
+class BareCorpusScorer(BareScorer, Protocol):
     """A scorer that can score every item of the corpus without being handed the candidates."""
 
     def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
         """Scores of the whole corpus, float32 ``[B, n_items]``."""
         ...
+
+
+@runtime_checkable
+class CorpusScorer(Scorer, BareCorpusScorer, Protocol):
+    """A corpus scorer that says what it costs."""
+
+
+def vet(scorer: BareScorer, scores: Any, *shape: int) -> npt.NDArray[np.float32]:
+    """``scores`` as float32. Raises ConfigError if they have another shape or are not finite."""
+    found = np.asarray(scores, dtype=np.float32)
+    if found.shape != shape:
+        raise ConfigError(
+            f"{type(scorer).__name__}: scores have shape {found.shape}, expected {shape}; return one for each candidate"
+        )
+    if not np.isfinite(found).all():
+        raise ConfigError(f"{type(scorer).__name__}: a score is not finite; return finite numbers only")
+    return found

@@ -31,6 +31,10 @@ class DssmArgs(NetworkArgs):
     interests: int = Field(default=10, ge=1)
 
 
+PRODUCTS = 1 << 18
+"""Dot products held at once: about a mebibyte, which stays in a core's cache."""
+
+
 class Dssm(Network):
     """The network (Huang et al. 2013; several interests as in MIND, Li et al. 2019)."""
 
@@ -68,5 +72,8 @@ class Dssm(Network):
     def match_corpus(self, users: Tensors, tables: Tensors) -> Tensor:
         """The same for every item: one product of all interests with all items."""
         (interests,) = users
-        every = torch.mm(interests.reshape(-1, interests.shape[-1]), tables[0].T)
-        return every.view(*interests.shape[:2], -1).amax(1).mul(self.scale)
+        best = [
+            torch.mm(part.reshape(-1, part.shape[-1]), tables[0].T).view(*part.shape[:2], -1).amax(1)
+            for part in torch.split(interests, max(1, PRODUCTS // (interests.shape[1] * len(tables[0]))))
+        ]
+        return torch.cat(best).mul(self.scale)

@@ -154,6 +154,10 @@ def mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*steps[1:])
 
 
+PAIRS = 2048
+"""Pairs of request and candidate matched at once: so many layers' outputs stay in a core's cache."""
+
+
 class TorchScorer:
     """Serves a network: :class:`~greenflow_ray.models.base.Scorer` over ragged batches."""
 
@@ -176,7 +180,7 @@ class TorchScorer:
         items = torch.from_numpy(candidates.values.astype(np.int64))
         with torch.inference_mode():
             users = self.network.users(UserInputs.of(requests, self.network.sizes), self.tables)
-            for rows, block in equal_blocks(candidates):
+            for rows, block in equal_blocks(candidates, PAIRS):
                 who = torch.from_numpy(rows)
                 mine = users if len(rows) == len(requests) else tuple(u[who] for u in users)
                 chosen = items[torch.from_numpy(block)]
@@ -196,13 +200,18 @@ class TorchCorpusScorer(TorchScorer):
             return scores
 
 
-def equal_blocks(candidates: Ragged) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Part the rows by length: for each, the rows ``[g]`` and where their values lie ``[g, length]``; none empty."""
+def equal_blocks(candidates: Ragged, most: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Part the rows by length, and by ``most`` values: the rows ``[g]`` and where their values lie ``[g, length]``.
+
+    None is empty; a longer row is a block of its own.
+    """
     lengths = candidates.lengths
     blocks = []
     for length in np.unique(lengths[lengths > 0]):
         rows = np.flatnonzero(lengths == length)
-        blocks.append((rows, candidates.offsets[rows][:, None] + np.arange(length)))
+        step = max(1, most // int(length))
+        parts = np.split(rows, range(step, len(rows), step))
+        blocks += [(part, candidates.offsets[part][:, None] + np.arange(length)) for part in parts]
     return blocks
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from greenflow_ray.config import CascadeConfig, ModelConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import Clicks, Dataset, Split
+from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
 from greenflow_ray.errors import InvalidInput
-from greenflow_ray.models import artifacts, catalogue
-from greenflow_ray.models.base import Scorer
+from greenflow_ray.models import artifacts, catalogue, costs
+from greenflow_ray.models.base import BareScorer, vet
+from greenflow_ray.models.flops import Flops
 from greenflow_ray.models.inputs import NetworkArgs, Sizes
 from greenflow_ray.models.network import Network, scorer_for
 from greenflow_ray.models.sampling import Sampler, evaluation_pairs
@@ -30,7 +31,10 @@ CODE_VERSION = 1
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One line of the models' table (the paper's Table 1)."""
+    """One line of the models' table (the paper's Table 1).
+
+    Costs are those in force, or what the model declares (0: nothing) as long as they have not been measured.
+    """
 
     stage: str
     name: str
@@ -66,13 +70,30 @@ def train(
         if model.factory == catalogue.FACTORY:
             rows.append(_train_one(config, dataset, stage, model, report, force=force))
         else:
-            scorer = artifacts.load_model(config, model, dataset.catalog)
-            score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
-            rows.append(
-                ModelRow(stage, model.name, scorer.flops_per_item, scorer.flops_per_request, 0, score, reused=True)
-            )
+            rows.append(_judge_one(config, dataset, stage, model))
         report(f"AUC {rows[-1].auc:.3f}" + (", reused" if rows[-1].reused else ""), 1.0)
-    return rows
+    known = config.costs != "declared" and artifacts.calibrated(config, dataset.catalog)
+    return with_costs(config, rows, dataset.catalog) if known else rows
+
+
+def with_costs(config: CascadeConfig, rows: Sequence[ModelRow], catalog: Catalog) -> list[ModelRow]:
+    """The rows with the costs that chains are made of. Raises ArtifactError where these are yet to be measured."""
+    if config.costs == "declared":
+        return list(rows)
+    models = {model.name: model for stage in config.stages for model in stage.pool}
+    found = [costs.in_force(config, artifacts.measured(config, models[row.name], catalog)) for row in rows]
+    return [
+        replace(row, flops_per_item=flops.per_item, flops_per_request=flops.per_request)
+        for row, flops in zip(rows, found, strict=True)
+    ]
+
+
+def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig) -> ModelRow:
+    """The row of a model that is not ours to train."""
+    scorer = artifacts.make_scorer(config, model, dataset.catalog)
+    flops = costs.declared(scorer, model.name) or Flops(0, 0)
+    score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
+    return ModelRow(stage, model.name, flops.per_item, flops.per_request, 0, score, reused=True)
 
 
 def _train_one(
@@ -178,7 +199,7 @@ def fit(
     return network.eval()
 
 
-def auc(scorer: Scorer, dataset: Dataset, clicks: Clicks, seed: int) -> float:
+def auc(scorer: BareScorer, dataset: Dataset, clicks: Clicks, seed: int) -> float:
     """How often a held-out click outranks a uniformly drawn non-click of the same user, the mean over all pairs.
 
     Ties count a half. The pairs depend on ``seed`` alone, so all models are judged on the same. NaN without any pair.
@@ -192,7 +213,7 @@ def auc(scorer: Scorer, dataset: Dataset, clicks: Clicks, seed: int) -> float:
         part = np.arange(start, min(start + 64, len(kept)))
         ours, theirs = positive.take(part), negative.take(part)
         requests = features.rows(clicks.users[kept[part]])
-        p, q = (_blocks(scorer.score(requests, c), c) for c in (ours, theirs))
+        p, q = (_blocks(vet(scorer, scorer.score(requests, c), len(c.values)), c) for c in (ours, theirs))
         above, equal = p[:, :, None] > q[:, None, :], p[:, :, None] == q[:, None, :]
         real = ~(np.isnan(p)[:, :, None] | np.isnan(q)[:, None, :])
         wins += float(above.sum()) + 0.5 * float((equal & real).sum())

@@ -19,13 +19,14 @@ def publish_first(
     reward: RewardEstimator,
     manifest: RewardManifest,
 ) -> int:
-    """Publish the reward-sample users' frontier unless the store's latest belongs to the same reward model.
+    """Publish the reward-sample users' frontier unless the store's latest belongs to the same reward model and costs.
 
     Returns the version now in the store. Served samples replace this frontier from the first repricing on.
     """
     store = open_store(config.paths.prices)
     latest = store.latest()
-    if latest is not None and latest.meta.get("reward") == manifest.sha256:
+    mine = {"chains": space.digest, "reward": manifest.sha256}
+    if latest is not None and mine.items() <= latest.meta.items():
         return latest.version
     features = TableFeatures(dataset.users)
     rows = dataset.users.of(Split.REWARD)
@@ -36,6 +37,6 @@ def publish_first(
         frontier=frontier,
         price=0.0,
         requests=frontier.requests,
-        meta={"chains": space.digest, "reward": manifest.sha256, "source": "reward-sample users"},
+        meta={**mine, "source": "reward-sample users"},
     )
     return store.publish(draft, expected_version=latest.version if latest else 0).version

@@ -37,9 +37,9 @@ def build(args: dict[str, Any]) -> serve.Application:
     serving = config.serving
     allocator = _deployment(AllocatorReplica, "allocator", serving.allocator, serving.deadline_s)
     stages = {
-        model.name: _deployment(StageReplica, f"{stage.name}-{model.name}", serving.stage, serving.deadline_s).bind(
-            config, model
-        )
+        model.name: _deployment(
+            StageReplica, f"{stage.name}-{model.name}", serving.replicas_of(model.name), serving.deadline_s
+        ).bind(config, model)
         for stage in config.stages
         for model in stage.pool
     }
@@ -49,7 +49,7 @@ def build(args: dict[str, Any]) -> serve.Application:
 
 
 def read_config(args: dict[str, Any]) -> CascadeConfig:
-    """The configuration that ``args`` name, its run folder absolute: replicas may have another working directory."""
+    """The configuration that ``args`` name, its paths absolute: replicas may have another working directory."""
     unknown = set(args) - {"config"}
     if unknown or "config" not in args:
         raise ConfigError(f"application args: expected config, found {sorted(args)}; see deployments/laptop.yaml")
@@ -58,7 +58,7 @@ def read_config(args: dict[str, Any]) -> CascadeConfig:
         config = configuration.validated(given, "application args")
     else:
         config = configuration.load(Path(given))
-    return config.model_copy(update={"run": config.run.resolve()})
+    return config.absolute()
 
 
 def check(config: CascadeConfig) -> tuple[CascadeConfig, ChainSpace]:

@@ -48,7 +48,12 @@ class Gateway:
         self._stages = stages
         catalog = load_source(config).catalog
         serving = config.serving
-        settings = PathSettings(serving.deadline_s, serving.allocator_deadline_s, space.index(config.budget.safe_chain))
+        settings = PathSettings(
+            serving.deadline_s,
+            serving.allocator_deadline_s,
+            space.index(config.budget.safe_chain),
+            serving.batch_flops,
+        )
         path = CascadePath(
             space,
             settings,

@@ -8,11 +8,13 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,7 +25,7 @@ from ray import serve
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import PortInUse, ResourceProblem
 from greenflow_ray.serving import app as application
-from greenflow_ray.serving import ledger
+from greenflow_ray.serving import haproxy, ledger
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,6 @@ OBJECT_STORE = 256 << 20
 
 # Usage statistics are sent over the network: off. Serve's request log would cost more than a small model. Gateway and
 # stages keep their event loops free themselves, so Serve need not give user code and router threads of their own.
-# HAProxy (RAY_SERVE_ENABLE_HA_PROXY) is several times faster, but opens ports on all interfaces: a cluster's choice.
 ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -79,7 +80,7 @@ def start(config: CascadeConfig, *, cpus: int | None = None, ready_s: float = 12
     if ray.is_initialized():
         raise ResourceProblem("this process is already connected to a Ray cluster; call ray.shutdown() first")
     target = application.build({"config": config.model_dump(mode="json")})
-    with _environment(ENVIRONMENT), _quiet(debug):
+    with _proxy(serving.proxy) as proxy, _environment(ENVIRONMENT | proxy), _quiet(debug):
         before = set(psutil.Process().children())
         roots: set[psutil.Process] | None = None
         try:
@@ -221,6 +222,16 @@ def ensure_memory(needed: int = MEMORY) -> None:
             f"{available / 2**30:.1f} GiB of memory are free, Ray and the replicas need {needed / 2**30:.1f} GiB; "
             "close other programs"
         )
+
+
+@contextmanager
+def _proxy(kind: str) -> Iterator[dict[str, str]]:
+    """Environment variables of the HTTP proxy that Ray is to start, whose files are removed afterwards."""
+    if kind != "haproxy":
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(prefix="greenflow-", ignore_cleanup_errors=True) as folder:
+        yield haproxy.environment(Path(folder), free_port)
 
 
 @contextmanager

@@ -10,8 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 MAX_LIST = 1000
 """Requests or feedback messages in one call."""
+LONGEST_NAME = 100
+"""Characters of a field's name that a refusal repeats."""
 
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+Criticality = Literal["critical", "default", "sheddable"]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
@@ -27,6 +30,7 @@ class Recommend(Message):
     user_id: Int64
     k: int
     request_id: RequestId | None = None
+    criticality: Criticality = Field(default="default", description="who is refused first when too many requests wait")
 
 
 class Feedback(Message):
@@ -137,7 +141,7 @@ class Reader:
 def invalid(errors: Sequence[Any]) -> Refused:
     """The first of pydantic's errors as a 422."""
     first = errors[0]
-    place = ".".join(str(part) for part in first["loc"]) or "body"
+    place = (".".join(str(part) for part in first["loc"]) or "body")[:LONGEST_NAME]  # callers choose unknown names
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     message = "Invalid JSON" if first["type"] == "json_invalid" else str(first["msg"])
     return Refused(422, "invalid_request", f"{place}: {message}{more}", place)

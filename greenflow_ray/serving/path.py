@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -47,11 +48,12 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class PathSettings:
-    """Deadlines and the chain of last resort; times in seconds."""
+    """Deadlines (seconds), the chain of last resort, and the most work (FLOPs) that one message to a stage holds."""
 
     deadline_s: float
     allocator_deadline_s: float
     safe_chain: int
+    batch_flops: float = math.inf
 
 
 @dataclass
@@ -168,14 +170,17 @@ class CascadePath:
         keep: npt.NDArray[np.int64],
         deadline: float,
     ) -> StageRows:
-        """One stage: the batch split by chosen instance, sent side by side, joined again."""
+        """One stage: the batch split by chosen instance and by work, sent side by side, joined again."""
         began = self._clock()
-        space = self._space
+        space, limit = self._space, self._settings.batch_flops
         models = space.models[answers.chains, stage].astype(np.int64)
         # Later stages score what they are handed; the first takes its scale from the chain.
         groups = models if before is not None else models * (1 << 32) + space.items[answers.chains, stage]
-        distinct = np.unique(groups)
-        parts = [np.flatnonzero(groups == group) for group in distinct]
+        parts = [
+            part
+            for group in np.unique(groups)
+            for part in shares(np.flatnonzero(groups == group), self._flops[answers.chains, stage], limit)
+        ]
         calls = [self._group(stage, batch, answers, before, keep, rows, deadline) for rows in parts]
         results = [await calls[0]] if len(calls) == 1 else list(await asyncio.gather(*calls))
         order = np.empty(len(models), dtype=np.int64)
@@ -253,6 +258,16 @@ class CascadePath:
                 raise
             log.info("one retry after %s", type(error).__name__)
             return await asyncio.wait_for(call(), until - self._clock())
+
+
+def shares(rows: npt.NDArray[np.int64], flops: npt.NDArray[np.int64], limit: float) -> Sequence[npt.NDArray[np.int64]]:
+    """``rows`` in pieces of about equal work, ``flops[rows]``, as few as keep within ``limit`` FLOPs each."""
+    spent = np.cumsum(flops[rows])
+    pieces = min(math.ceil(spent[-1] / limit), len(rows))
+    if pieces <= 1:
+        return [rows]
+    cuts = np.searchsorted(spent, spent[-1] * np.arange(1, pieces) / pieces, side="left") + 1
+    return [piece for piece in np.split(rows, cuts) if len(piece)]
 
 
 _NO_ROWS = StageRows(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)), np.empty(0, np.float32))

@@ -24,6 +24,9 @@ from greenflow_ray.serving.messages import Budget, Feedback, Recommend
 from greenflow_ray.serving.path import Answers, CascadePath
 from greenflow_ray.serving.wire import AllocationBatch, Reason, reason_text
 
+ADMITTED: dict[str, float] = {"critical": 1.0, "default": 0.9, "sheddable": 0.5}
+"""Up to which share of ``serving.max_waiting`` requests are admitted, by criticality; a list counts as its least."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
@@ -80,12 +83,16 @@ class Recommender:
         self._stages = tuple(stage.name for stage in space.stages)
         self._prefix = secrets.token_hex(6)
         self._serial = itertools.count()
+        # A request's chain is chosen in its batch: until then it is taken to cost what recent ones have cost.
+        self._expected_flops = 0.0
         self._batcher: MicroBatcher[_Ask, dict[str, Any]] = MicroBatcher(
             self._run,
             max_items=settings.batch_requests,
             max_wait_s=settings.batch_wait_s,
             max_waiting=settings.max_waiting,
             max_running=settings.batches_running,
+            work=lambda _: self._expected_flops,
+            max_work=settings.batch_flops,
         )
         self.shed = 0
 
@@ -94,7 +101,7 @@ class Recommender:
         now = self._clock()
         asks = [_Ask(m, m.request_id or f"{self._prefix}-{next(self._serial):x}", now, explain) for m in requests]
         try:
-            return await self._batcher.submit(asks)
+            return await self._batcher.submit(asks, min(ADMITTED[m.criticality] for m in requests))
         except Overloaded:
             self.shed += len(asks)
             raise
@@ -154,6 +161,8 @@ class Recommender:
         answers = await self._path(batch, k, asks[0].arrived + self._deadline_s)
         now = self._clock()
         self._account.add(answers, [now - ask.arrived for ask in asks])
+        mean = float(answers.flops.mean())
+        self._expected_flops += 0.1 * (mean - self._expected_flops) if self._expected_flops else mean
         return self._word(asks, answers)
 
     def _word(self, asks: list[_Ask], answers: Answers) -> list[dict[str, Any]]:

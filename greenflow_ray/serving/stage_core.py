@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,7 +14,36 @@ from greenflow_ray.models.base import CorpusScorer, Scorer
 from greenflow_ray.models.selection import exclude, keep_best, keep_best_corpus
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.serving.sources import by_popularity
-from greenflow_ray.serving.wire import StageBatch, StageRows
+from greenflow_ray.serving.wire import StageBatch, StageRows, joined
+
+log = logging.getLogger(__name__)
+
+
+def score_together(core: Callable[[StageBatch], StageRows], batches: list[StageBatch]) -> list[StageRows | Exception]:
+    """Each message's rows, from one call for all that can be joined; where that fails, from one call each."""
+    out: list[StageRows | Exception | None] = [None] * len(batches)
+    kinds: dict[int, list[int]] = {}
+    for i, batch in enumerate(batches):
+        kinds.setdefault(batch.scale if batch.candidates is None else -1, []).append(i)
+    for members in kinds.values():
+        if len(members) > 1:
+            try:
+                rows = core(joined([batches[i] for i in members]))
+            except Exception:
+                log.info("%d messages together failed; each is tried alone", len(members))
+            else:
+                at = 0
+                for i in members:
+                    size = len(batches[i].user_ids)
+                    out[i] = rows.part(at, at + size)
+                    at += size
+                continue
+        for i in members:
+            try:
+                out[i] = core(batches[i])
+            except Exception as error:
+                out[i] = error
+    return [row for row in out if row is not None]
 
 
 class BadScores(Exception):

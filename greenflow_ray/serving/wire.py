@@ -102,6 +102,11 @@ class StageBatch:
     scale: int
     keep: npt.NDArray[np.int64]
 
+    @property
+    def items(self) -> int:
+        """Items to score, over all requests."""
+        return len(self.user_ids) * self.scale if self.candidates is None else len(self.candidates.values)
+
 
 @dataclass(frozen=True, slots=True)
 class StageReply:
@@ -193,6 +198,12 @@ class StageRows:
         lengths = self.items.lengths[rows]
         return StageRows(Ragged.from_lengths(self.items.values[positions], lengths), self.scores[positions])
 
+    def part(self, first: int, end: int) -> StageRows:
+        """Rows ``first`` up to ``end``, as views."""
+        offsets = self.items.offsets[first : end + 1]
+        inside = slice(int(offsets[0]), int(offsets[-1]))
+        return StageRows(Ragged(self.items.values[inside], offsets - offsets[0]), self.scores[inside])
+
     def head(self, counts: npt.NDArray[np.int64]) -> StageRows:
         """The first ``counts``, int64 ``[rows]``, of every row."""
         lengths = np.minimum(self.items.lengths, counts)
@@ -200,6 +211,21 @@ class StageRows:
         shifts = np.cumsum(lengths) - lengths
         positions = np.arange(int(lengths.sum()), dtype=np.int64) + np.repeat(starts - shifts, lengths)
         return StageRows(Ragged.from_lengths(self.items.values[positions], lengths), self.scores[positions])
+
+
+def joined(batches: list[StageBatch]) -> StageBatch:
+    """Messages for one model instance end to end: all with candidates, or all of one scale without."""
+    rows = [batch.candidates for batch in batches if batch.candidates is not None]
+    candidates = None
+    if rows:
+        lengths = np.concatenate([part.lengths for part in rows])
+        candidates = Ragged.from_lengths(np.concatenate([part.values for part in rows]), lengths)
+    return StageBatch(
+        np.concatenate([batch.user_ids for batch in batches]),
+        candidates,
+        batches[0].scale,
+        np.concatenate([batch.keep for batch in batches]),
+    )
 
 
 def join(parts: list[Ragged], scores: list[npt.NDArray[np.float32]], order: npt.NDArray[np.int64]) -> StageRows:

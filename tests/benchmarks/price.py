@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +27,9 @@ from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.several import solve_many
 from greenflow_ray.pricing.simulator import rivals, run, world
 from greenflow_ray.pricing.solve import solve
-from tests.benchmarks import price_stream
+from tests.benchmarks import figures, price_stream
+from tests.benchmarks.figures import Row, row
 from tests.benchmarks.price_data import SHAPES, pools, problem
-
-Row = dict[str, Any]
-
-
-def row(figure: str, value: float, bar: float, moonshot: float | None, *, least: bool = False, **more: Any) -> Row:
-    """One figure; ``least``: the bar is a minimum, else a maximum."""
-
-    def met(limit: float | None) -> bool | None:
-        return None if limit is None else bool(value >= limit if least else value <= limit)
-
-    bounds = {"bar": bar, "moonshot": moonshot, "sense": "min" if least else "max"}
-    return {"figure": figure, "value": value, **bounds, "met": met(bar), "moonshot_met": met(moonshot), **more}
 
 
 def best_of(works: list[Callable[[], Any]], repeats: int) -> list[float]:
@@ -276,41 +262,13 @@ def simulated_day(quick: bool) -> tuple[list[Row], list[Row]]:
     ]
 
 
-def machine() -> dict[str, Any]:
-    """Where and with what this was measured."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    packages = ("numpy", "numba", "scipy", "pyarrow", "ortools", "greenflow-ray")
-    return {
-        "cpu": model,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {p: version(p) for p in packages},
-        "load_before": os.getloadavg(),
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def show(rows: list[Row], others: list[Row]) -> None:
-    """Print both tables."""
-    table = Table("figure", "value", "bar", "moonshot", "met")
-    marks = {None: "–", True: "yes", False: "NO"}
-    for r in rows:
-        sign = "≥" if r["sense"] == "min" else "≤"
-        moonshot = "" if r["moonshot"] is None else f"{sign} {r['moonshot']:g}"
-        met = f"{marks[r['met']]} / {marks[r['moonshot_met']]}"
-        table.add_row(r["figure"], f"{r['value']:.4g}", f"{sign} {r['bar']:g}", moonshot, met)
-    console = Console(width=140)
-    console.print(table)
+def show(others: list[Row]) -> None:
+    """Print the baselines' table."""
     table = Table("baseline", "figures", "value", "ours")
     for r in others:
         shown = ["  ".join("–" if v is None else f"{v:.3g}" for v in r[k]) for k in ("value", "ours")]
         table.add_row(r["baseline"], r["figure"], *shown)
-    console.print(table)
+    Console(width=140).print(table)
 
 
 def main() -> None:
@@ -319,7 +277,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny problems, to try the script out")
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    where = machine()
+    where = figures.machine()
     rows = kernels(arguments.quick)
     many, descent = four_budgets(arguments.quick)
     others = one_budget_rivals(arguments.quick)
@@ -328,11 +286,10 @@ def main() -> None:
     pairs = out_of_core(arguments.quick, arguments.out.parent)
     rows += against_pdlp(arguments.quick) + highs + pairs + many + day
     others += shortfalls + descent + days
-    show(rows, others)
+    figures.show(rows)
+    show(others)
     report = {"quick": arguments.quick, "machine": where, "figures": rows, "baselines": others}
-    partial = arguments.out.with_suffix(".part")
-    partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    partial.replace(arguments.out)
+    figures.save(arguments.out, report)
 
 
 if __name__ == "__main__":

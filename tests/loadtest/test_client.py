@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from aiohttp import web
 from greenflow_ray.datasets.schema import Clicks
 from greenflow_ray.energy.meter import EnergyWindow, ReplayMeter
 from greenflow_ray.errors import ResourceProblem
+from greenflow_ray.loadtest import table
 from greenflow_ray.loadtest.client import ClientOptions, Progress, play, say
 from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, NOT_SENT, TIMED_OUT
 from greenflow_ray.loadtest.trace import Trace
@@ -52,7 +54,11 @@ def test_a_trace_is_played_and_judged_over_http() -> None:
     assert result.totals()["flops"] == 4 * 2_000 + 6 * 8_000
     assert result.client_cpu_seconds > 0
     assert (seen[-1].answered, seen[-1].clicks, seen[-1].flops) == (10, 2, 56_000)
-    assert say(seen[-1]).startswith("equal: 10/10 answered")
+    assert say(seen[-1]).startswith("equal: 10/10 answered, ")
+    assert say(seen[-1]).endswith("0 errors, 4 degraded")
+    assert seen[-1].rate > 0
+    assert seen[-1].p99 == pytest.approx(np.quantile(result.requests.latency, 0.99))
+    assert 0 < result.client_cpu_share <= result.client_cpu_peak
 
 
 def test_latency_counts_from_the_scheduled_instant() -> None:
@@ -70,6 +76,49 @@ def test_latency_counts_from_the_scheduled_instant() -> None:
         result = play(server.base_url, trace_of(8, at_once=True), options=QUICK)
     waits = np.sort(result.requests.latency)
     assert np.all(waits >= 0.039 * np.arange(1, 9))
+
+
+def test_overload_shows_as_latency_that_grows() -> None:
+    """A request each 5 ms at a server that takes 20 ms for each: request i waits for the i before it."""
+    gap, work, n = 0.005, 0.02, 40
+    trace = Trace(np.arange(n) * gap, np.arange(n, dtype=np.int64), n * gap)
+
+    async def one_by_one(server: StubServer, body: dict[str, Any]) -> dict[str, Any]:
+        async with server.turn:
+            await asyncio.sleep(work)
+        return ordinary(server, body)
+
+    with StubServer(one_by_one) as server:
+        result = play(server.base_url, trace, options=QUICK)
+    assert result.errors == 0
+    ended = np.sort(result.requests.scheduled + result.requests.latency)
+    assert np.all(ended >= 0.99 * work * np.arange(1, n + 1))
+    first, last = np.split(result.requests.latency, 4)[::3]
+    assert last.min() > first.max()
+    assert result.totals()["answered_per_second"] <= 1 / work < result.totals()["offered_per_second"]
+
+
+def test_criticality_and_k_are_sent_only_when_given() -> None:
+    with StubServer(lambda server, body: ordinary(server, {"k": 3, **body})) as server:
+        play(server.base_url, trace_of(2), k=None, options=QUICK)
+        play(server.base_url, trace_of(2), k=4, criticality="sheddable", options=QUICK)
+        bare, full = server.asked[:2], server.asked[2:]
+    assert all(set(body) == {"user_id", "request_id"} for body in bare)
+    assert [(body["k"], body["criticality"]) for body in full] == [(4, "sheddable")] * 2
+
+
+def test_a_client_that_cannot_keep_up_is_told() -> None:
+    """Its event loop is blocked for as long as the trace lasts, so that it sends late."""
+
+    def block(_: Progress) -> None:
+        time.sleep(0.1)
+
+    with StubServer() as server:
+        options = ClientOptions(progress_s=0.01)
+        result = play(server.base_url, trace_of(30), options=options, on_progress=block)
+    assert result.send_delay_s["p99"] >= 0.02
+    assert result.client_was_slow
+    assert "no time for the client" in (table.warning(result) or "")
 
 
 def test_waiting_for_a_connection_counts_too() -> None:
@@ -123,11 +172,16 @@ def test_failures_are_rows_not_exceptions() -> None:
                 good["items"] = "none"
         return good
 
+    seen: list[Progress] = []
     with StubServer(awkward) as server:
-        result = play(server.base_url, trace_of(11), options=ClientOptions(timeout_s=0.5))
+        result = play(server.base_url, trace_of(11), options=ClientOptions(timeout_s=0.5), on_progress=seen.append)
     expected = [429, 500, *[BAD_ANSWER] * 4, TIMED_OUT, 200, 200, BAD_ANSWER, 200]
     assert result.requests.status.tolist() == expected
     assert result.errors == 8
+    totals = result.totals()
+    assert (totals["shed"], totals["errors"], totals["errors_by_kind"].get("HTTP 429")) == (1, 7, None)
+    assert (seen[-1].shed, seen[-1].errors) == (1, 7)
+    assert "7 errors, 1 shed, 0 degraded" in say(seen[-1])
     assert result.error_counts() == {"timed out": 1, "answer not understood": 5, "HTTP 429": 1, "HTTP 500": 1}
     assert result.requests.latency[6] >= 0.49
     assert result.mismatches == 1  # the chain that is not listed

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from typer.testing import CliRunner
 
+from greenflow_ray import cli, pipeline
 from greenflow_ray import config as configuration
-from greenflow_ray import pipeline
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.storage import load
 from greenflow_ray.errors import ConfigError
-from tests.loadtest.server import StubServer
+from tests.loadtest.server import StubServer, ordinary
 
 QUIET = Terminal(quiet=True)
 
@@ -44,7 +48,8 @@ def test_the_options_change_the_declared_trace(config: CascadeConfig) -> None:
         )
     assert 15 <= totals["requests"] <= 70  # 40 expected, 30 × 0.5 s = 15 without the option
     assert totals["errors"] == 0
-    assert (config.paths.loadtest / "a.json").exists()
+    assert totals == json.loads((config.paths.loadtest / "a.json").read_text())["totals"]
+    assert sorted(path.name for path in config.paths.loadtest.iterdir()) == ["a.json", "a.parquet", "a.png"]
 
 
 def test_a_file_is_replayed_unknown_users_included(config: CascadeConfig, tmp_path: Path) -> None:
@@ -55,6 +60,54 @@ def test_a_file_is_replayed_unknown_users_included(config: CascadeConfig, tmp_pa
         totals = pipeline.play_load(config, server.base_url, QUIET, name="b", replayed=path)
         assert [body["user_id"] for body in server.asked] == users
     assert (totals["requests"], totals["errors"]) == (4, 0)
+
+
+def test_a_file_is_replayed_without_a_run(tmp_path: Path) -> None:
+    """As from another machine: no data, so nothing is judged, and the server says how many items there are."""
+    declared = configuration.load(configuration.builtin("C")).model_copy(update={"run": tmp_path / "nothing"})
+    path = tmp_path / "trace.csv"
+    path.write_text("time,user_id\n0,1\n0.1,2\n")
+    with StubServer(lambda server, body: ordinary(server, {"k": 3, **body})) as server:
+        totals = pipeline.play_load(declared, server.base_url, QUIET, name="b", replayed=path, criticality="critical")
+        assert [set(body) for body in server.asked] == [{"user_id", "request_id", "criticality"}] * 2
+        assert server.feedback == []
+    assert (totals["answered"], totals["clicks"]) == (2, 0)
+    assert (tmp_path / "nothing" / "loadtest" / "b.png").exists()
+
+
+def test_the_command_says_how_it_goes_and_what_it_saw(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("time,user_id\n0,1\n0.1,2\n1.2,3\n")
+    options = ["loadtest", "--run", str(tmp_path / "run"), "--replay", str(path), "--k", "2", "--name", "x"]
+    with StubServer() as server:
+        done = CliRunner().invoke(cli.app, [*options, "--url", server.base_url])
+    assert done.exit_code == 0, done.output
+    assert "x: 2/3 answered, 2/s, p99 " in done.stderr or "x: 3/3 answered" in done.stderr
+    for words in ("this client", "p99.9", "shed (HTTP 429)", "x.json, .png"):
+        assert words in done.stderr
+
+
+def test_clicks_are_judged_unless_told_not_to(config: CascadeConfig) -> None:
+    items = load(config.paths.data).catalog.item_ids.tolist()
+
+    def all_items(server: StubServer, body: dict[str, Any]) -> dict[str, Any]:
+        return ordinary(server, body) | {"items": items}
+
+    with StubServer(all_items) as server:
+        judged = pipeline.play_load(config, server.base_url, QUIET, name="a", k=100)
+        assert server.feedback
+        server.feedback.clear()
+        free = pipeline.play_load(config, server.base_url, QUIET, name="b", k=100, judged=False)
+        assert server.feedback == []
+    assert judged["clicks"] > 0
+    assert free["clicks"] == 0
+
+
+def test_a_replayed_file_is_not_changed(config: CascadeConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"requests_per_second: .* leave these out"):
+        pipeline.play_load(
+            config, "http://127.0.0.1:9", QUIET, name="c", replayed=tmp_path / "t", requests_per_second=3
+        )
 
 
 def test_a_shape_that_there_is_not_is_refused(config: CascadeConfig) -> None:

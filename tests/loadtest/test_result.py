@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.errors import DataError
+from greenflow_ray.loadtest import picture, table
 from greenflow_ray.loadtest.result import ArmResult, Requests
 
 
@@ -49,6 +51,50 @@ def test_latency_is_that_of_answers(arm: ArmResult) -> None:
     assert np.isnan(dead.latency_seconds((0.99,))["p99"])
     assert dead.totals()["latency_seconds"]["p99"] is None
     assert dead.send_delay_s["max"] == 0.0
+
+
+def test_rates_chains_and_histogram_add_up(arm: ArmResult) -> None:
+    arm.requests.status[3] = 429
+    totals = arm.totals()
+    assert (totals["answered"], totals["shed"], totals["errors"]) == (2, 1, 1)
+    assert totals["offered_per_second"] == 2.0
+    assert arm.span_s == 10.0  # the third request's failure came 9 s after it was due at 1 s
+    assert totals["answered_per_second"] == 0.2
+    assert totals["flops_by_chain"] == {"a": 20, "b": 80}
+    found = totals["latency_histogram"]
+    assert sum(found["counts"]) == 2
+    assert found["edges_seconds"][0] <= 0.1
+    assert found["edges_seconds"][-1] >= 0.2
+    json.dumps(totals, allow_nan=False)
+
+
+def test_a_busy_client_is_doubted(arm: ArmResult) -> None:
+    assert not arm.client_was_slow
+    assert table.warning(arm) is None
+    assert "97% of a core" in (table.warning(dataclasses.replace(arm, client_cpu_peak=0.97)) or "")
+
+
+def test_the_table_has_a_row_for_every_kind(arm: ArmResult) -> None:
+    rows = {figure.strip(): (value, share) for _, figure, value, share in table.rows(arm)}
+    assert rows["offered"] == ("4", "2.0 /s")
+    assert rows["HTTP 503"] == ("1", "25.0 %")
+    assert rows["late"] == ("1", "25.0 %")
+    assert rows["p50"][0] == "150 ms"
+    assert rows["FLOPs"][0] == "100"
+    assert rows["a"] == ("1", "50.0 %")
+
+
+@pytest.mark.parametrize(("answered", "words", "kinds"), [(True, "p50 150 ms", 3), (False, "p50 –", 1)])
+def test_a_picture_is_drawn_whatever_happened(
+    arm: ArmResult, tmp_path: Path, answered: bool, words: str, kinds: int
+) -> None:
+    if not answered:
+        arm = dataclasses.replace(arm, requests=Requests.blank(np.array([1]), np.array([0.0])))
+    picture.save_png(arm, tmp_path / "new" / "equal.png")
+    assert (tmp_path / "new" / "equal.png").read_bytes().startswith(b"\x89PNG")
+    assert words in picture.headline(arm)
+    traffic = picture.draw(arm).axes[0]
+    assert len(traffic.get_legend_handles_labels()[1]) == kinds  # answered, degraded and errors; or errors alone
 
 
 def test_a_degraded_answer_without_a_reason_is_counted(arm: ArmResult) -> None:

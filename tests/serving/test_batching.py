@@ -104,6 +104,56 @@ def test_too_many_are_refused_whole() -> None:
     asyncio.run(scenario())
 
 
+def test_a_batch_is_full_by_work_too() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        runs.gate.set()
+        b: MicroBatcher[int, int] = MicroBatcher(
+            runs, max_items=9, max_wait_s=FOREVER, max_waiting=99, max_running=9, work=float, max_work=5.0
+        )
+        assert await b.submit([2, 2, 2, 3, 7, 1, 4]) == [20, 20, 20, 30, 70, 10, 40]
+        assert runs.batches == [[2, 2], [2, 3], [7], [1, 4]], "and one that is too large alone is taken alone"
+
+    asyncio.run(scenario())
+
+
+def test_who_is_refused_hears_when_to_come_back() -> None:
+    async def scenario() -> None:
+        now = [0.0]
+        runs = Runs()
+        runs.gate.set()
+        b: MicroBatcher[int, int] = MicroBatcher(
+            runs, max_items=50, max_wait_s=0.0, max_waiting=100, max_running=1, clock=lambda: now[0]
+        )
+        with pytest.raises(Overloaded) as first:
+            await b.submit(range(101))
+        assert first.value.retry_after_s == 1, "nothing is known yet"
+        for _ in range(40):  # 50 answers a second, for as long as it remembers and longer
+            now[0] += 1.0
+            await b.submit(range(50))
+        with pytest.raises(Overloaded) as later:
+            await b.submit(range(300))
+        assert later.value.retry_after_s in (4, 5)
+        with pytest.raises(Overloaded) as never:
+            await b.submit(range(10**6))
+        assert never.value.retry_after_s == 30
+
+    asyncio.run(scenario())
+
+
+def test_an_exception_among_results_is_its_own_callers_alone() -> None:
+    async def run(items: list[int]) -> Sequence[int | Exception]:
+        return [RuntimeError("no") if item == 1 else item for item in items]
+
+    async def scenario() -> None:
+        b: MicroBatcher[int, int] = MicroBatcher(run, max_items=2, max_wait_s=FOREVER, max_waiting=9, max_running=1)
+        results = await asyncio.gather(b.submit([1]), b.submit([2]), return_exceptions=True)
+        assert isinstance(results[0], RuntimeError)
+        assert results[1] == [2]
+
+    asyncio.run(scenario())
+
+
 def test_a_failed_batch_fails_its_own_requests_only() -> None:
     async def fail_on_one(items: list[int]) -> Sequence[int]:
         if 1 in items:

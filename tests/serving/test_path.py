@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.models.selection import keep_best
-from greenflow_ray.serving.path import Answers, Busy, CascadePath, PathSettings
+from greenflow_ray.serving.path import Answers, Busy, CascadePath, PathSettings, shares
 from greenflow_ray.serving.sources import by_popularity
 from greenflow_ray.serving.stage_core import StageCore
 from greenflow_ray.serving.wire import (
@@ -89,9 +91,10 @@ def run(
     allocate: Any = None,
     deadline_s: float = 30.0,
     allocator_deadline_s: float = 5.0,
+    batch_flops: float = float("inf"),
 ) -> Answers:
     stages = {name: stage(scorer) for name, scorer in scorers(of).items()} | (calls or {})
-    settings = PathSettings(deadline_s, allocator_deadline_s, of.cheapest)
+    settings = PathSettings(deadline_s, allocator_deadline_s, of.cheapest, batch_flops)
     batch = AllocationBatch(users, np.zeros(len(users), np.uint64), ("r",) * len(users))
 
     async def go() -> Answers:
@@ -247,3 +250,32 @@ def test_selection_of_a_stage_matches_the_room_it_borrows_from() -> None:
     assert isinstance(rows, StageRows)
     np.testing.assert_array_equal(rows.items.values, items.values)
     np.testing.assert_array_equal(rows.scores, kept.values)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 400))
+def test_shares_of_work_are_even_and_within_the_limit(flops: list[int], limit: int) -> None:
+    cost = np.array(flops, dtype=np.int64)
+    rows = np.arange(len(flops), dtype=np.int64)
+    pieces = shares(rows, cost, limit)
+    assert np.concatenate(pieces).tolist() == rows.tolist()
+    work = [int(cost[piece].sum()) for piece in pieces]
+    assert len(pieces) <= max(1, -(-sum(flops) // limit))
+    assert max(work) <= limit + max(flops)
+
+
+def test_a_stage_gets_its_work_in_messages_of_bounded_size() -> None:
+    of = space(3)
+    sizes: list[int] = []
+    inner = stage(scorers(of)["din"])
+
+    async def watched(batch: StageBatch) -> StageReply:
+        sizes.append(batch.items)
+        return await inner(batch)
+
+    fullest_din = of.index("dssm:60>m0:40>din:10")
+    users, chains = np.arange(9), np.full(9, fullest_din, np.int32)
+    whole = run(of, users, chains)
+    limited = run(of, users, chains, calls={"din": watched}, batch_flops=35_000)
+    assert sizes == [30, 30, 30]
+    np.testing.assert_array_equal(whole.rows.items.values, limited.rows.items.values)
+    assert limited.flops.tolist() == whole.flops.tolist()

@@ -42,7 +42,7 @@ def asks(n: int) -> list[Recommend]:
 @pytest.mark.parametrize("decide", [allocate, broken])
 def test_the_account_is_the_sum_of_the_receipts_even_when_degraded(tmp_path: Path, decide: Any) -> None:
     calls = {"din": failing(stage(scorers(OF)["din"]), 99)}
-    service, account = recommender(tmp_path, calls, decide)
+    service, account = recommender(tmp_path, calls, decide, batch_requests=32)
     answers = asyncio.run(service.recommend(asks(40), explain=False))
     receipts = [a["receipt"] for a in answers]
     own = Usage("gateway", "g1", 0.5)
@@ -72,11 +72,41 @@ def test_answers_speak_the_outside_worlds_ids(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_shed_and_counted(tmp_path: Path) -> None:
-    service, _ = recommender(tmp_path, max_waiting=3)
+    service, _ = recommender(tmp_path, max_waiting=10)
     with pytest.raises(Overloaded):
-        asyncio.run(service.recommend(asks(4), explain=False))
-    assert service.shed == 4
-    assert len(asyncio.run(service.recommend(asks(3), explain=False))) == 3
+        asyncio.run(service.recommend(asks(10), explain=False))
+    assert service.shed == 10
+    assert len(asyncio.run(service.recommend(asks(9), explain=False))) == 9
+
+
+@pytest.mark.parametrize(("criticality", "admitted"), [("critical", 10), ("default", 9), ("sheddable", 5)])
+def test_the_less_critical_are_refused_first(tmp_path: Path, criticality: str, admitted: int) -> None:
+    service, _ = recommender(tmp_path, max_waiting=10)
+
+    def like(n: int) -> list[Recommend]:
+        return [Recommend(user_id=u, k=5, criticality=criticality) for u in range(n)]  # type: ignore[arg-type]
+
+    assert len(asyncio.run(service.recommend(like(admitted), explain=False))) == admitted
+    with pytest.raises(Overloaded):
+        asyncio.run(service.recommend(like(admitted + 1), explain=False))
+
+
+def test_a_list_is_as_critical_as_its_least(tmp_path: Path) -> None:
+    service, _ = recommender(tmp_path, max_waiting=10)
+    mixed = [Recommend(user_id=u, k=5, criticality="critical") for u in range(5)]
+    mixed.append(Recommend(user_id=9, k=5, criticality="sheddable"))
+    with pytest.raises(Overloaded):
+        asyncio.run(service.recommend(mixed, explain=False))
+
+
+def test_batches_hold_as_much_work_as_recent_requests_let_expect(tmp_path: Path) -> None:
+    cost = OF.chains[int(MIXED[0])].flops
+    service, account = recommender(tmp_path, batch_flops=2.5 * cost, batch_wait_s=0.0)
+    asyncio.run(service.recommend(asks(1), explain=False))  # now a request's cost is known
+    account.drain()
+    assert len(asyncio.run(service.recommend(asks(6), explain=False))) == 6
+    _, hops = account.drain()
+    assert len(hops) == 3
 
 
 def test_feedback_beyond_the_buffer_is_refused(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ from greenflow_ray.datasets.schema import RequestBatch
 from greenflow_ray.models.base import CorpusScorer
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.serving.sources import by_popularity
-from greenflow_ray.serving.stage_core import BadScores, StageCore
-from greenflow_ray.serving.wire import StageBatch
-from tests.serving.fakes import WholeCorpus, WorldScorer
+from greenflow_ray.serving.stage_core import BadScores, StageCore, score_together
+from greenflow_ray.serving.wire import StageBatch, StageRows
+from tests.serving.fakes import BROKEN_USER, WholeCorpus, WorldScorer
 from tests.worlds import make_world
 
 WORLD = make_world()
@@ -77,6 +77,41 @@ def test_scores_that_are_not_one_finite_number_an_item_are_refused(value: float,
     batch = StageBatch(USERS, Ragged.from_rows([[1], [2, 3], []]), 0, np.array([1, 1, 1]))
     with pytest.raises(BadScores):
         core(Wrong(value, extra))(batch)
+
+
+def test_messages_scored_together_get_what_each_gets_alone() -> None:
+    each = core(WholeCorpus("ydnn"))
+    seen: list[int] = []
+
+    def watched(batch: StageBatch) -> StageRows:
+        seen.append(len(batch.user_ids))
+        return each(batch)
+
+    later = [
+        StageBatch(USERS[:2], Ragged.from_rows([[1, 2, 3], [4]]), 0, np.array([2, 9])),
+        StageBatch(USERS[2:], Ragged.from_rows([[9, 8]]), 0, np.array([1])),
+    ]
+    messages = [first(N, 3), later[0], first(20, 3), later[1], first(N, 7)]
+    together = score_together(watched, messages)
+    assert sorted(seen) == [3, 3, 6], "one call for each kind: whole corpus, twenty most popular, candidates"
+    for message, got in zip(messages, together, strict=True):
+        assert not isinstance(got, Exception)
+        wanted = each(message)
+        for a, b in ((got.items.values, wanted.items.values), (got.items.offsets, wanted.items.offsets)):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(got.scores, wanted.scores)
+
+
+def test_one_bad_message_does_not_spoil_the_others() -> None:
+    each = core(WorldScorer("din"))  # breaks on one user
+    messages = [
+        StageBatch(np.array([user]), Ragged.from_rows([[1, 2]]), 0, np.array([2])) for user in (1, BROKEN_USER, 2)
+    ]
+    good, bad, other = score_together(each, messages)
+    assert isinstance(bad, RuntimeError)
+    for got, message in ((good, messages[0]), (other, messages[2])):
+        assert not isinstance(got, Exception)
+        np.testing.assert_array_equal(got.items.values, each(message).items.values)
 
 
 def test_popularity_breaks_ties_by_index() -> None:

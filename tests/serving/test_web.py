@@ -162,3 +162,9 @@ def test_the_openapi_document_knows_bodies_and_bounds(http: TestClient) -> None:
     }  # fmt: skip
     assert {"200", "413", "422", "429"} <= set(document["paths"]["/v1/recommend"]["post"]["responses"])
     json.dumps(document)
+
+
+def test_a_refusal_does_not_repeat_whatever_it_is_sent(http: TestClient) -> None:
+    answer = http.post("/v1/recommend", json={"user_id": 1, "x" * 2000: 3})
+    assert answer.status_code == 422
+    assert len(answer.content) < 500

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenflow_ray.ragged import Ragged
-from greenflow_ray.serving.wire import Reason, StageRows, join, reason_text
+from greenflow_ray.serving.wire import Reason, StageBatch, StageRows, join, joined, reason_text
 
 Rows = list[list[int]]
 rows_of_items = st.lists(st.lists(st.integers(0, 99), max_size=6), min_size=1, max_size=8)
@@ -42,6 +42,23 @@ def test_join_undoes_a_split(rows: Rows, data: st.DataObject) -> None:
     order[np.concatenate(parts)] = np.arange(len(rows))
     pieces = [pack(rows).take(part) for part in parts]
     assert unpack(join([p.items for p in pieces], [p.scores for p in pieces], order)) == rows
+
+
+@given(rows_of_items, st.data())
+def test_joined_messages_come_apart_again(rows: Rows, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(rows)))
+    users = np.arange(len(rows))
+
+    def message(first: int, end: int) -> StageBatch:
+        return StageBatch(users[first:end], Ragged.from_rows(rows[first:end]), 0, users[first:end] + 1)
+
+    whole = joined([message(0, cut), message(cut, len(rows))])
+    assert whole.candidates is not None
+    assert whole.items == sum(map(len, rows))
+    assert whole.keep.tolist() == (users + 1).tolist()
+    together = StageRows(whole.candidates, whole.candidates.values.astype(np.float32) / 7)
+    assert unpack(together.part(0, cut)) == rows[:cut]
+    assert unpack(together.part(cut, len(rows))) == rows[cut:]
 
 
 def test_reasons_are_short_codes() -> None:

