@@ -46,6 +46,10 @@ lint: $(READY) ## ruff (lint and format) and mypy --strict
 bench: $(READY) ## measure; JSON into runs/bench/
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PDLP)
 	@$(BIN)/python -m tests.benchmarks.price --out runs/bench/price.json
+	@$(BIN)/python -m tests.benchmarks.data --out runs/bench/data.json
+	@$(BIN)/python -m tests.benchmarks.serving --out runs/bench/serving.json
+	@$(BIN)/python -m tests.benchmarks.kill --out runs/bench/kill.json
+	@$(BIN)/python -m tests.benchmarks.fuzz --out runs/bench/fuzz.json
 
 clean: ## remove .venv, caches and runs/
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

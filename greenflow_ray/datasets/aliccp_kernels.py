@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from greenflow_ray.jit import kernel
 
 NEWLINE = 10
 MALFORMED, CUT_OFF = 1, 2
@@ -15,11 +16,7 @@ _RETURN, _COMMA, _MINUS, _DOT, _UNDERSCORE, _ZERO, _NINE = 13, 44, 45, 46, 95, 4
 _MOST_DIGITS = 18
 
 
-def _compiled(function: Any) -> Any:
-    return numba.njit(cache=True, nogil=True)(function)
-
-
-@_compiled
+@kernel
 def split(text: Any, columns: int, edges: Any, numbers: Any) -> tuple[int, int]:
     """Fill ``edges`` and ``numbers``; returns lines filled, and the first line with too few columns or −1."""
     out, start, number = 0, 0, 0
@@ -46,7 +43,7 @@ def split(text: Any, columns: int, edges: Any, numbers: Any) -> tuple[int, int]:
     return out, -1
 
 
-@_compiled
+@kernel
 def mix(text: Any, starts: Any, ends: Any, out: Any) -> None:
     """FNV-1a, then splitmix64's finish."""
     for row in range(len(starts)):
@@ -58,7 +55,7 @@ def mix(text: Any, starts: Any, ends: Any, out: Any) -> None:
         out[row] = h ^ (h >> np.uint64(31))
 
 
-@_compiled
+@kernel
 def numbers(text: Any, starts: Any, ends: Any, out: Any) -> None:
     """Non-negative integers; −2 where there is none."""
     for row in range(len(starts)):
@@ -71,7 +68,7 @@ def numbers(text: Any, starts: Any, ends: Any, out: Any) -> None:
         out[row] = value if good else -2
 
 
-@_compiled
+@kernel
 def count(text: Any, starts: Any, ends: Any, mark: int, out: Any) -> None:
     """How many features every list has."""
     for row in range(len(starts)):
@@ -81,7 +78,7 @@ def count(text: Any, starts: Any, ends: Any, mark: int, out: Any) -> None:
         out[row] = n
 
 
-@_compiled
+@kernel
 def parse(
     text: Any, starts: Any, ends: Any, marks: Any, expected: Any, counts: Any, fields: Any, ids: Any, values: Any
 ) -> tuple[int, int, int]:

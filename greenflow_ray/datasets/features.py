@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.datasets.schema import RequestBatch, Users
+from greenflow_ray.jit import kernel
 from greenflow_ray.ragged import Ragged
 
 
 class FeatureSource(Protocol):
-    """Looks up a batch of users; unknown ids get an empty row and ``known = False``."""
+    """Looks up a batch of users; unknown ids get an empty row and ``known = False``.
+
+    One of your own comes with the catalog from the factory that ``serving.features`` names. Every replica makes one and
+    asks it from one thread for each batch of requests, so it should answer from memory. Histories hold indices into the
+    catalog, context tokens those of the prepared vocabulary; models take tokens beyond it for one unknown token.
+    """
 
     def lookup(self, user_ids: npt.NDArray[np.int64]) -> RequestBatch:
-        """Features of ``user_ids``, int64 ``[B]``, in that order."""
+        """Features of ``user_ids``, int64 ``[B]``, one row each in that order, an id may come more than once."""
         ...
 
 
@@ -44,11 +50,30 @@ class TableFeatures:
             ids = self._users.user_ids[rows]
         if known is None:
             known = np.ones(len(rows), dtype=np.bool_)
-        tokens = self._users.tokens.take(rows)
-        history = self._users.history.take(rows)
-        weights = self._users.weights
-        if weights is not None:
-            weights = Ragged(weights, self._users.tokens.offsets).take(rows).where(known).values
-        if not known.all():
-            tokens, history = (r.where(known) for r in (tokens, history))
-        return RequestBatch(ids, known, tokens, history, weights)
+        users = self._users
+        tokens = _taken(users.tokens, rows, known)
+        weights = None if users.weights is None else _taken(Ragged(users.weights, users.tokens.offsets), rows, known)
+        history = _taken(users.history, rows, known)
+        return RequestBatch(ids, known, tokens, history, None if weights is None else weights.values)
+
+
+def _taken(table: Ragged, rows: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> Ragged:
+    """``table.take(rows).where(known)``, in one pass."""
+    return Ragged(*_take(table.values, table.offsets, rows, known))
+
+
+@kernel
+def _take(values: Any, offsets: Any, rows: Any, known: Any) -> Any:
+    """Values and offsets of the rows; IndexError where a row is none of the table's."""
+    starts = np.zeros(rows.shape[0] + 1, np.int64)
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        if row < 0 or row + 1 >= offsets.shape[0]:
+            raise IndexError("rows: one is none of the users table's")
+        starts[i + 1] = starts[i] + (offsets[row + 1] - offsets[row] if known[i] else 0)
+    out = np.empty(starts[-1], values.dtype)
+    for i in range(rows.shape[0]):
+        begin = offsets[rows[i]] - starts[i]
+        for n in range(starts[i], starts[i + 1]):
+            out[n] = values[begin + n]
+    return out, starts

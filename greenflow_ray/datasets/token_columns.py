@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from greenflow_ray.datasets.tokens import TokenTable
+from greenflow_ray.jit import kernel
 from greenflow_ray.ragged import Ragged
 
 
@@ -124,7 +124,7 @@ class TokenColumns:
         return TokensById(ids, tokens, tuple(vocabulary), weights)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _place(values: Any, lengths: Any, places: Any, out: Any) -> None:
     """Write every row's values to its place in ``out``, which moves on."""
     k = 0
@@ -135,7 +135,7 @@ def _place(values: Any, lengths: Any, places: Any, out: Any) -> None:
             k += 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _pick(values: Any, starts: Any, lengths: Any, out: Any) -> None:
     """Write the rows that begin at ``starts`` end to end: without an index for every value, of which there are many."""
     k = 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from greenflow_ray.jit import kernel
 from greenflow_ray.ragged import Ragged
 
 _LOW = np.uint64(0xFFFFFFFF)
@@ -66,7 +66,7 @@ def _keys(scores: npt.NDArray[np.float32], items: npt.NDArray[np.int32]) -> npt.
     return np.where(scores > -np.inf, keys, _NONE)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _count(keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     out = np.zeros(len(offsets) - 1, dtype=np.int64)
     for row in range(len(out)):
@@ -76,7 +76,7 @@ def _count(keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64]) -> npt.
     return out
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _select(
     keys: npt.NDArray[np.uint64],
     offsets: npt.NDArray[np.int64],

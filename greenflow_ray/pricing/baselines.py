@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget
+from greenflow_ray.jit import kernel
 from greenflow_ray.pricing import inputs
 from greenflow_ray.pricing.dual import Dual
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F32, F64
-from greenflow_ray.pricing.jit import kernel
 
 
 @dataclass(frozen=True, eq=False)

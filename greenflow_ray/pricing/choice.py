@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.errors import PricingInputError
+from greenflow_ray.jit import kernel
 from greenflow_ray.pricing import inputs
-from greenflow_ray.pricing.jit import kernel
 
 
 @dataclass(frozen=True)

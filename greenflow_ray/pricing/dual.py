@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from greenflow_ray.jit import kernel
 from greenflow_ray.pricing import threads
 from greenflow_ray.pricing.inputs import F32, F64
-from greenflow_ray.pricing.jit import kernel
 
 SAMPLE = 4096
 """Rows of the sample on which the neighbourhood of the optimum is found."""

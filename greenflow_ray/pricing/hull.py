@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from greenflow_ray.pricing.jit import kernel
+from greenflow_ray.jit import kernel
 
 BUCKETS = 0x7F80
 """Buckets of finite positive float32 values: their bits' top half."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from greenflow_ray.jit import kernel
 from greenflow_ray.pricing.hull import finite, hull_row, slope_bits, sort_row
-from greenflow_ray.pricing.jit import kernel
 
 
 @kernel

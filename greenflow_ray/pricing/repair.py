@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget
+from greenflow_ray.jit import kernel
 from greenflow_ray.pricing.inputs import F32, F64
-from greenflow_ray.pricing.jit import kernel
 
 
 def spend(costs: F64, chains: npt.NDArray[np.int32]) -> F64:

@@ -18,6 +18,7 @@ from greenflow_ray.config import RewardConfig
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.files import whole
+from greenflow_ray.reward.fast import FastReward
 from greenflow_ray.reward.features import RewardFeatures
 from greenflow_ray.reward.layout import layout
 from greenflow_ray.reward.model import RewardNet
@@ -44,7 +45,7 @@ class RewardManifest(BaseModel):
 class NetworkReward:
     """A :class:`~greenflow_ray.reward.base.RewardEstimator` over the recursive multi-basis network."""
 
-    def __init__(self, net: RewardNet, features: RewardFeatures) -> None:
+    def __init__(self, net: FastReward, features: RewardFeatures) -> None:
         self._net = net
         self._features = features
         self.flops_per_request = net.flops_per_request
@@ -112,4 +113,4 @@ def load_reward(folder: Path, space: ChainSpace, catalog: Catalog) -> NetworkRew
         monotone=config.monotone,
     )
     net.load_state_dict(state)
-    return NetworkReward(net.eval(), features)
+    return NetworkReward(FastReward(net), features)

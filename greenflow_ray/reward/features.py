@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
-from greenflow_ray.ragged import Ragged
+from greenflow_ray.jit import kernel
 
 F32 = npt.NDArray[np.float32]
 
@@ -66,50 +67,70 @@ class RewardFeatures:
         return int(self.profile.shape[1]) + 6 + self.columns
 
     def __call__(self, requests: RequestBatch) -> F32:
-        """Features, float32 ``[B, F]``."""
-        history = _recent(requests.history, RECENT)
-        lengths = history.lengths
-        mean = _sum_rows(self.profile[history.values], history) / np.maximum(lengths, 1)[:, None]
-        share, vector = mean[:, :PROFILE_TOKENS], mean[:, PROFILE_TOKENS:-3]
-        norm, popularity, popularity_2 = mean[:, -3], mean[:, -2], mean[:, -1]
-        mass = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-6)
-        resultant = np.square(vector).sum(axis=1)
-        # Mean cosine between two different items of the history: 1 is one taste, 0 is many.
-        coherence = (resultant * lengths - norm) / np.maximum(lengths - 1, 1) / np.maximum(norm, 1e-6)
-        summaries = [
-            np.sqrt(np.maximum(popularity_2 - popularity**2, 0.0)),
-            np.log1p(requests.history.lengths),
-            -(mass * np.log(mass + 1e-6)).sum(axis=1),
-            resultant,
-            coherence,
-            lengths == 0,
-            requests.known,
-        ]
+        """Features, float32 ``[B, F]``; context tokens beyond the vocabulary are left out.
+
+        Raises IndexError if a history names an item that the catalog does not have.
+        """
+        tokens, history = requests.tokens, requests.history
+        weights = np.empty(0, dtype=np.float32) if requests.weights is None else requests.weights
         out = np.zeros((len(requests), self.width), dtype=np.float32)
-        k = mean.shape[1] - 1
-        out[:, :k] = mean[:, :-1]
-        out[:, k : k + len(summaries)] = np.column_stack(summaries)
-        columns = self.context[requests.tokens.values]
-        keep = columns >= 0
-        weights = np.float32(1.0) if requests.weights is None else requests.weights[keep]
-        out[requests.tokens.row_ids[keep], k + len(summaries) + columns[keep]] = weights
+        _describe(
+            history.values, history.offsets, self.profile, tokens.values, tokens.offsets, weights,
+            requests.weights is not None, self.context, requests.known, out,
+        )  # fmt: skip
         return out
 
 
-def _recent(history: Ragged, most: int) -> Ragged:
-    """The last ``most`` values of every row."""
-    lengths = history.lengths
-    if not len(lengths) or lengths.max() <= most:
-        return history
-    kept = np.minimum(lengths, most)
-    from_end = np.repeat(history.offsets[1:], lengths) - np.arange(len(history.values))
-    return Ragged.from_lengths(history.values[from_end <= most], kept)
-
-
-def _sum_rows(values: npt.NDArray[np.float32], layout: Ragged) -> npt.NDArray[np.float32]:
-    """Sums of ``values``, ``[total, F]``, over the rows of ``layout``, float32 ``[rows, F]``; empty rows give 0."""
-    out = np.zeros((len(layout), values.shape[1]), dtype=np.float32)
-    filled = np.flatnonzero(layout.lengths)
-    if len(filled):
-        out[filled] = np.add.reduceat(values, layout.offsets[filled], axis=0)
-    return out
+@kernel
+def _describe(
+    items: Any, item_offsets: Any, profile: Any, tokens: Any, token_offsets: Any, weights: Any, weighted: bool,
+    context: Any, known: Any, out: Any,
+) -> None:  # fmt: skip
+    """Write every request's features into ``out``, ``[B, F]`` zeros."""
+    wide = profile.shape[1]
+    shares, least = PROFILE_TOKENS, 1e-6
+    total = np.empty(wide, np.float32)
+    for i in range(out.shape[0]):
+        row = out[i]
+        end = item_offsets[i + 1]
+        length = end - item_offsets[i]
+        recent = min(length, RECENT)
+        total[:] = 0
+        for n in range(end - recent, end):
+            item = items[n]
+            if item < 0 or item >= profile.shape[0]:
+                raise IndexError("history: an item is none of the catalog's; prepare features with this catalog")
+            item_profile = profile[item]
+            for f in range(wide):
+                total[f] += item_profile[f]
+        many = max(recent, 1)
+        mass = 0.0
+        for f in range(shares):
+            row[f] = total[f] / many
+            mass += total[f] / many
+        mass = max(mass, least)
+        entropy = 0.0
+        for f in range(shares):
+            share = total[f] / many / mass
+            if share > 0:
+                entropy -= share * np.log(share + least)
+        resultant = 0.0
+        for f in range(shares, wide - 3):
+            mean = total[f] / many
+            row[f] = mean
+            resultant += mean * mean
+        norm, popularity, squared = total[wide - 3] / many, total[wide - 2] / many, total[wide - 1] / many
+        row[wide - 3] = norm
+        row[wide - 2] = popularity
+        row[wide - 1] = np.sqrt(max(squared - popularity * popularity, 0.0))
+        row[wide] = np.log1p(length)
+        row[wide + 1] = entropy
+        row[wide + 2] = resultant
+        # Mean cosine between two different items of the history: 1 is one taste, 0 is many.
+        row[wide + 3] = (resultant * recent - norm) / max(recent - 1, 1) / max(norm, least)
+        row[wide + 4] = recent == 0
+        row[wide + 5] = known[i]
+        for n in range(token_offsets[i], token_offsets[i + 1]):
+            token = tokens[n]
+            if 0 <= token < context.shape[0] and context[token] >= 0:
+                row[wide + 6 + context[token]] = weights[n] if weighted else 1.0

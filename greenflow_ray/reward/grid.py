@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Clicks, RequestBatch
+from greenflow_ray.jit import kernel
 from greenflow_ray.models.base import CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 
@@ -91,7 +91,7 @@ class ChainRunner:
         return Ragged(candidates.values[best], candidates.offsets).padded(int(lengths.max(initial=0)), -1)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _place(order: Any, parent: Any, limit: int, out: Any) -> None:
     """Number, in ``order``, the items whose place in ``parent`` lies below ``limit``."""
     for b in range(order.shape[0]):
@@ -105,7 +105,7 @@ def _place(order: Any, parent: Any, limit: int, out: Any) -> None:
                 rank += 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _expose(order: Any, parent: Any, limit: int, out: Any) -> None:
     """The first items of ``order`` whose place in ``parent`` lies below ``limit``, as many as ``out`` holds."""
     for b in range(order.shape[0]):

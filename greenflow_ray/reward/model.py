@@ -83,26 +83,25 @@ class StageUplift(nn.Module):
         """From two ``[B, P_{k-1}, H]`` to the uplift of every chain, ``[B, J]``, and the next state ``[B, P_k, H]``."""
         both = torch.cat([state[:, self.parents] + self.embed(self.models), context[:, self.parents]], dim=-1)
         state = torch.tanh(self.step(both))
-        batch, prefixes, _ = state.shape
         n_bases = len(self.bases)
         weight = functional.softplus(self.weight(state))
         start = self.start(state).unsqueeze(-1)
         v = functional.softplus(start)
         if self.rise is not None:
-            steps = self.rise(state).view(batch, prefixes, n_bases, -1)
+            steps = self.rise(state).unflatten(-1, (n_bases, -1))
             if self.monotone:
                 risen = v + functional.softplus(steps).cumsum(-1)
             else:
                 risen = functional.softplus(start + (steps + UNBOUND).cumsum(-1))
             v = torch.cat([v, risen], dim=-1)
-        chains = v.permute(0, 2, 1, 3).reshape(batch, n_bases, -1)[:, :, self.own]
+        chains = v.permute(0, 2, 1, 3).flatten(2)[:, :, self.own]
         if self.boost is not None:
-            lifts = self.boost(state).view(batch, prefixes, n_bases, -1)
+            lifts = self.boost(state).unflatten(-1, (n_bases, -1))
             if self.monotone:
                 factor = 1 + functional.softplus(lifts) @ self.codes
             else:
                 factor = functional.softplus((lifts - BOOST) @ self.codes + UNIT)
-            chains = chains * factor.permute(0, 2, 1, 3).reshape(batch, n_bases, -1)[:, :, self.earlier]
+            chains = chains * factor.permute(0, 2, 1, 3).flatten(2)[:, :, self.earlier]
         weights = weight.permute(0, 2, 1)[:, :, self.prefix]
         if self.bases == ("identity",):
             return (weights * chains)[:, 0], state

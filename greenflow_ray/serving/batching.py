@@ -48,7 +48,7 @@ class MicroBatcher(Generic[T, R]):
         max_work: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """A batch starts when it is full or its oldest item has waited ``max_wait_s``.
+        """A batch starts when it is full, when its oldest item has waited ``max_wait_s``, or when none is under way.
 
         It is full with ``max_items`` items, or before ``work`` (FLOPs, say) of its items exceeds ``max_work``; one item
         is always taken. At most ``max_running`` batches are under way; at most ``max_waiting`` items are unanswered.
@@ -105,7 +105,8 @@ class MicroBatcher(Generic[T, R]):
             if not full and not self._due and self._max_wait_s > 0:
                 if self._timer is None:
                     loop = asyncio.get_running_loop()
-                    self._timer = loop.call_later(self._max_wait_s, self._fall_due)
+                    # Alone, it waits for what has come in the same turn of the loop, and no longer.
+                    self._timer = loop.call_later(self._max_wait_s if self._tasks else 0.0, self._fall_due)
                 return
             batch = self._take()
             if not self._queue:

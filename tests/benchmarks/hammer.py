@@ -20,13 +20,20 @@ class Load:
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
-    bodies: list[bytes] = field(default_factory=list)
+    degraded: int = 0
     client_cpu_seconds: float = 0.0
 
     @property
     def rate(self) -> float:
-        """Answers of status 2xx a second."""
-        return sum(n for status, n in self.statuses.items() if 200 <= status < 300) / self.seconds
+        """Answers of status 2xx a second that were not degraded."""
+        good = sum(n for status, n in self.statuses.items() if 200 <= status < 300)
+        return (good - self.degraded) / self.seconds
+
+    def take(self, status: int, body: bytes, seconds: float) -> None:
+        """Count an answer."""
+        self.statuses[status] += 1
+        self.degraded += b'"degraded":true' in body
+        self.latencies.append(seconds)
 
     def percentile(self, q: float) -> float:
         """Latency at ``q`` percent, seconds."""
@@ -38,6 +45,7 @@ class Load:
         return {
             "requests_per_second": self.rate,
             "seconds": self.seconds,
+            "degraded": self.degraded,
             "statuses": {str(k): v for k, v in self.statuses.items()},
             "milliseconds": {name: 1e3 * self.percentile(q) for name, q in names.items()},
             "client_cpu_seconds": self.client_cpu_seconds,
@@ -111,8 +119,8 @@ async def _connect(url: str) -> _Connection:
     return protocol
 
 
-def saturate(url: str, trace: Sequence[bytes], *, connections: int, seconds: float, keep: int = 0) -> Load:
-    """Closed loop: every connection sends its next request as soon as it has an answer; ``keep`` bodies are kept."""
+def saturate(url: str, trace: Sequence[bytes], *, connections: int, seconds: float) -> Load:
+    """Closed loop: every connection sends its next request as soon as it has an answer."""
 
     async def run() -> Load:
         load = Load()
@@ -123,10 +131,7 @@ def saturate(url: str, trace: Sequence[bytes], *, connections: int, seconds: flo
         async def work(connection: _Connection) -> None:
             while (now := time.perf_counter()) - began < seconds:
                 status, body = await connection.ask(trace[next(following) % len(trace)])
-                load.statuses[status] += 1
-                load.latencies.append(time.perf_counter() - now)
-                if len(load.bodies) < keep:
-                    load.bodies.append(body)
+                load.take(status, body, time.perf_counter() - now)
                 if status >= 598:
                     return
 
@@ -139,14 +144,7 @@ def saturate(url: str, trace: Sequence[bytes], *, connections: int, seconds: flo
 
 
 def arrive(
-    url: str,
-    trace: Sequence[bytes],
-    *,
-    rate: float,
-    seconds: float,
-    seed: int = 0,
-    connections: int = 256,
-    keep: int = 0,
+    url: str, trace: Sequence[bytes], *, rate: float, seconds: float, seed: int = 0, connections: int = 256
 ) -> Load:
     """Open loop: Poisson arrivals at ``rate`` a second, sent when due whatever the server does."""
     gaps = np.random.default_rng(seed).exponential(1 / rate, size=int(rate * seconds))
@@ -162,10 +160,7 @@ def arrive(
         async def ask(connection: _Connection, moment: float, request: bytes) -> None:
             while True:
                 status, body = await connection.ask(request)
-                load.statuses[status] += 1
-                load.latencies.append(time.perf_counter() - moment)
-                if len(load.bodies) < keep:
-                    load.bodies.append(body)
+                load.take(status, body, time.perf_counter() - moment)
                 if status >= 598:
                     connection = await _connect(url)
                 if not waiting:

@@ -75,6 +75,7 @@ class Bench:
         print(
             f"{world:6} {name:12} {kind:20} {more.get('connections', ''):>4} {load.rate:8.1f}/s"
             f"  p50 {1e3 * load.percentile(50):7.1f} ms  p99 {1e3 * load.percentile(99):7.1f} ms {dict(load.statuses)}",
+            f"{load.degraded} degraded" if load.degraded else "",
             flush=True,
         )
 

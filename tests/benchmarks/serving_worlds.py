@@ -18,6 +18,8 @@ from greenflow_ray.models import artifacts, catalogue
 from greenflow_ray.models.artifacts import ModelManifest, load_pool
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.inputs import Sizes
+from greenflow_ray.nearline.first import publish_first
+from greenflow_ray.reward.artifact import load_reward
 from greenflow_ray.reward.training import train_reward
 
 EXPOSURE = 20
@@ -89,7 +91,10 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
             artifacts.save(path, blob, manifest)
     if reward:
         pool = load_pool(config, dataset.catalog)
-        train_reward(config, dataset, pool, chain_space(config, pool, len(dataset.catalog)))
+        space = chain_space(config, pool, len(dataset.catalog))
+        outcome = train_reward(config, dataset, pool, space)
+        estimator = load_reward(config.paths.reward, space, dataset.catalog)
+        publish_first(config, dataset, space, estimator, outcome.manifest)
     return config
 
 

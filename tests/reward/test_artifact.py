@@ -22,6 +22,7 @@ from greenflow_ray.reward.artifact import (
     save_reward,
     serialise,
 )
+from greenflow_ray.reward.fast import FastReward
 from greenflow_ray.reward.features import RewardFeatures
 from greenflow_ray.reward.layout import layout
 from greenflow_ray.reward.model import RewardNet
@@ -51,7 +52,7 @@ def stored(tmp_path: Path) -> tuple[Path, NetworkReward]:
         calibration={"bias": 1.0},
     )
     save_reward(tmp_path, blob, manifest)
-    return tmp_path, NetworkReward(net, features)
+    return tmp_path, NetworkReward(FastReward(net), features)
 
 
 Stored = tuple[Path, NetworkReward]

@@ -105,3 +105,22 @@ def test_weights_of_context_tokens_are_their_values() -> None:
         np.array([0.5, 2.0, 0.25], dtype=np.float32),
     )
     assert FEATURES(requests)[:, CONTEXT:].tolist() == [[0.5, 0, 0, 2.0, 0], [0, 0, 0.25, 0, 0]]
+
+
+def test_tokens_beyond_the_vocabulary_are_left_out() -> None:
+    found = of([[5], [5]], [[1, VOCABULARY, VOCABULARY + 10**6, -1], [1]])
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("item", [60, 10**6, -1])
+def test_an_item_of_another_catalog_is_refused(item: int) -> None:
+    with pytest.raises(IndexError, match="history: an item is none of the catalog's"):
+        of([[3], [5, item]])
+
+
+def test_read_only_arrays_give_the_same() -> None:
+    requests = SOURCE.rows(np.array([3, 0, 17]))
+    before = FEATURES(requests)
+    for array in (requests.known, requests.tokens.values, requests.history.values, requests.history.offsets):
+        array.flags.writeable = False
+    np.testing.assert_array_equal(FEATURES(requests), before)

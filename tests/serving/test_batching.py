@@ -55,8 +55,25 @@ def test_a_full_batch_starts_without_waiting_for_time() -> None:
 def test_time_starts_a_batch_that_is_not_full() -> None:
     async def scenario() -> None:
         runs = Runs()
+        b = batcher(runs, wait=0.001)
+        other = asyncio.ensure_future(b.submit([1]))
+        await asyncio.sleep(0.01)
+        second = asyncio.ensure_future(b.submit([7]))
+        await asyncio.sleep(0.05)
+        assert runs.batches == [[1], [7]], "it did not wait for the first to end"
         runs.gate.set()
-        assert await asyncio.wait_for(batcher(runs, wait=0.001).submit([7]), 5) == [70]
+        assert await asyncio.gather(other, second) == [[10], [70]]
+
+    asyncio.run(scenario())
+
+
+def test_nothing_waits_for_time_while_nothing_is_under_way() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        runs.gate.set()
+        b = batcher(runs)
+        assert await asyncio.wait_for(asyncio.gather(b.submit([7]), b.submit([8])), 5) == [[70], [80]]
+        assert runs.batches == [[7, 8]], "what comes in the same turn of the loop goes together"
 
     asyncio.run(scenario())
 
@@ -172,13 +189,16 @@ def test_a_failed_batch_fails_its_own_requests_only() -> None:
 def test_a_caller_who_has_gone_is_not_worked_for() -> None:
     async def scenario() -> None:
         runs = Runs()
-        runs.gate.set()
         b = batcher(runs, max_items=2)
+        first = asyncio.ensure_future(b.submit([0]))
+        await asyncio.sleep(0.01)
         gone = asyncio.ensure_future(b.submit([1]))
         await settle()
         gone.cancel()
         await settle()
+        runs.gate.set()
         await b.submit([2, 3])
-        assert runs.batches == [[2, 3]]
+        await first
+        assert runs.batches == [[0], [2, 3]]
 
     asyncio.run(scenario())
