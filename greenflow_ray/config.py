@@ -167,7 +167,9 @@ class ServingConfig(Section):
     batch_flops: float = Field(
         default=4e9, gt=0, description="work in a batch at most, at the gateway as expected, at stages exactly"
     )
-    batch_wait_s: float = Field(default=0.004, ge=0, description="a request waits so long for others at most")
+    batch_wait_s: float = Field(
+        default=0.05, ge=0, description="a batch starts when none is under way, or when a request has waited so long"
+    )
     deadline_s: float = Field(default=2.0, gt=0)
     allocator_deadline_s: float = Field(default=0.25, gt=0)
     max_waiting: int = Field(default=2000, ge=1, description="requests waiting at a gateway; more are shed with 429")

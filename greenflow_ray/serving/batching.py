@@ -109,11 +109,10 @@ class MicroBatcher(Generic[T, R]):
                     self._timer = loop.call_later(self._max_wait_s if self._tasks else 0.0, self._fall_due)
                 return
             batch = self._take()
-            if not self._queue:
-                self._due = False
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
+            self._due = self._due and bool(self._queue)
+            if not self._queue and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
             if batch:
                 task = asyncio.get_running_loop().create_task(self._work(batch))
                 self._tasks.add(task)
@@ -143,6 +142,7 @@ class MicroBatcher(Generic[T, R]):
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._due = self._due or not self._tasks
         self._start_batches()
 
     async def _work(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:

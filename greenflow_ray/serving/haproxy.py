@@ -53,6 +53,8 @@ def environment(folder: Path, free_port: Callable[[], int]) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # It would tell Ray of every request, in Python; the gateways count requests themselves.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # One machine stops at once; a cluster's gateways should drain longer.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.2",

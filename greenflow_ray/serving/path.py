@@ -107,6 +107,7 @@ class CascadePath:
         self._allocate = allocate
         self._scorers = [[scorers[model.name] for model in stage.pool] for stage in space.stages]
         self._clock = clock
+        self._one_start = len(space.stages[0].pool) == len(np.unique(space.items[:, 0])) == 1
         self._resting: dict[str, float] = {}  # model: asked again from then on
         self._flops = np.array(
             [
@@ -121,15 +122,40 @@ class CascadePath:
 
     async def __call__(self, batch: AllocationBatch, k: npt.NDArray[np.int64], deadline: float) -> Answers:
         """Answers to ``batch``; ``k`` items each, int64 ``[B]``; ``deadline`` on this object's clock."""
-        answers = await self._decide(batch, deadline)
         rows: StageRows | None = None
-        for stage in range(len(self._space.stages)):
+        if self._one_start:
+            answers, rows = await self._decide_and_start(batch, deadline)
+        else:
+            answers = await self._decide(batch, deadline)
+        for stage in range(0 if rows is None else 1, len(self._space.stages)):
             last = stage + 1 == len(self._space.stages)
             keep = k if last else self._space.items[answers.chains, stage + 1].astype(np.int64)
             rows = await self._stage(stage, batch, answers, rows, keep, deadline)
         assert rows is not None
         answers.rows = rows
         return answers
+
+    async def _decide_and_start(self, batch: AllocationBatch, deadline: float) -> tuple[Answers, StageRows]:
+        """The allocator's choice, and meanwhile the first stage, of which all chains want the same."""
+        size = len(batch.user_ids)
+        start = Answers(
+            _NO_ROWS,
+            np.zeros(size, np.int32),
+            np.zeros(size, np.int64),
+            np.zeros(size, np.int64),
+            np.zeros(size),
+            0,
+            np.zeros(size, np.int16),
+        )
+        most = np.full(size, int(self._space.items[:, 1].max()), dtype=np.int64)
+        answers, rows = await asyncio.gather(
+            self._decide(batch, deadline), self._stage(0, batch, start, None, most, deadline)
+        )
+        answers.flops += start.flops
+        np.copyto(answers.reasons, start.reasons, where=answers.reasons == Reason.NONE)
+        answers.seconds |= start.seconds
+        answers.usages += start.usages
+        return answers, rows.head(self._space.items[answers.chains, 1].astype(np.int64))
 
     async def _decide(self, batch: AllocationBatch, deadline: float) -> Answers:
         """The allocator's choice, or the safe chain."""
@@ -262,12 +288,15 @@ class CascadePath:
 
 def shares(rows: npt.NDArray[np.int64], flops: npt.NDArray[np.int64], limit: float) -> Sequence[npt.NDArray[np.int64]]:
     """``rows`` in pieces of about equal work, ``flops[rows]``, as few as keep within ``limit`` FLOPs each."""
-    spent = np.cumsum(flops[rows])
-    pieces = min(math.ceil(spent[-1] / limit), len(rows))
+    work = flops[rows].astype(np.float64)
+    total = float(work.sum())
+    pieces = min(math.ceil(total / limit), len(rows))
     if pieces <= 1:
         return [rows]
-    cuts = np.searchsorted(spent, spent[-1] * np.arange(1, pieces) / pieces, side="left") + 1
-    return [piece for piece in np.split(rows, cuts) if len(piece)]
+    # A row is in the piece in which the middle of its work lies; as many pieces as rows are one row each.
+    piece = ((np.cumsum(work) - work / 2) * (pieces / total)).astype(np.int64)
+    cuts = np.arange(1, len(rows)) if pieces == len(rows) else np.flatnonzero(np.diff(piece)) + 1
+    return np.split(rows, cuts)
 
 
 _NO_ROWS = StageRows(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)), np.empty(0, np.float32))

@@ -123,8 +123,11 @@ def against_the_rest(bench: Bench, config: CascadeConfig) -> None:
         bench.saturations["full", "(c)"].append(rate)
 
 
-def equal_and_greenflow(bench: Bench, config: CascadeConfig, rate: float) -> dict[str, Any]:
-    """CPU-seconds a request of every process that serves: EQUAL at the fullest chain, then GreenFlow at 60 % of it."""
+def equal_and_greenflow(bench: Bench, config: CascadeConfig, load: float) -> dict[str, Any]:
+    """CPU-seconds a request of every process that serves: EQUAL at the fullest chain, then GreenFlow at 60 % of it.
+
+    Both at the same rate: ``load`` times what EQUAL can serve at most.
+    """
     users = serving_worlds.users(config, 4096)
     told: dict[str, Any] = {}
 
@@ -132,11 +135,16 @@ def equal_and_greenflow(bench: Bench, config: CascadeConfig, rate: float) -> dic
         with httpx.Client(base_url=url, trust_env=False, timeout=20.0) as http:
             chains = http.get("/v1/chains").json()
             fullest = next(c["flops"] for c in chains["chains"] if c["name"] == chains["fullest"])
-            orders = {
+            orders: dict[str, dict[str, Any]] = {
                 "EQUAL": {"flops_per_second": None, "policy": "fixed", "fixed_chain": "fullest"},
-                "GreenFlow": {"flops_per_second": 0.6 * fullest * rate, "policy": "greenflow"},
+                "GreenFlow": {"policy": "greenflow"},
             }
             trace = hammer.requests(url, users, serving_worlds.EXPOSURE)
+            http.put("/v1/budget", json=orders["EQUAL"]).raise_for_status()
+            time.sleep(1.0)
+            bench.saturate("full", "EQUAL", url, users, (64,))
+            rate = told["requests_per_second"] = load * bench.saturations["full", "EQUAL"][-1]
+            orders["GreenFlow"]["flops_per_second"] = 0.6 * fullest * rate
             look = processes.own_or_all()
             for _ in range(bench.rounds):
                 for name, order in orders.items():
@@ -206,7 +214,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/serving.json"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--rate", type=float, default=60.0, help="requests a second of EQUAL and GreenFlow")
+    parser.add_argument("--load", type=float, default=0.8, help="rate of EQUAL and GreenFlow ÷ EQUAL's saturation")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     bench = Bench(1.0 if options.quick else options.seconds, 1 if options.quick else options.rounds)
@@ -218,7 +226,7 @@ def main() -> None:
         against_composition(bench, "no-op", noop, (64, 128, 256))
         against_composition(bench, "full", full, (16, 64, 128))
         against_the_rest(bench, full)
-        arms = equal_and_greenflow(bench, full, options.rate)
+        arms = equal_and_greenflow(bench, full, options.load)
     rows = judged(bench, latency, arms)
     figures.show(rows)
     report = {

@@ -252,6 +252,57 @@ def test_selection_of_a_stage_matches_the_room_it_borrows_from() -> None:
     np.testing.assert_array_equal(rows.scores, kept.values)
 
 
+def one_start() -> ChainSpace:
+    """A chain space in which every chain begins alike, so that the first stage need not wait for the allocator."""
+    last = Stage("ranking", (ModelCost("din", 1000, 10), ModelCost("dien", 1200, 10)), (5, 10))
+    return ChainSpace(
+        (
+            Stage("recall", (ModelCost("dssm", 10, 10),), (60,)),
+            Stage("pre", (ModelCost("ydnn", 100, 10),), (20, 30)),
+            last,
+        )
+    )
+
+
+@pytest.mark.parametrize("lost", [frozenset(), frozenset({"dssm"}), frozenset({"din"})])
+def test_a_first_stage_that_all_chains_share_runs_beside_the_allocator(lost: frozenset[str]) -> None:
+    of = one_start()
+    users = np.arange(12)
+    chains = (np.arange(12) % len(of)).astype(np.int32)
+    together = asyncio.Event()
+    recall = stage(scorers(of)["dssm"])
+
+    async def decide(batch: AllocationBatch) -> Allocation:
+        await asyncio.wait_for(together.wait(), 5)  # ends only once the first stage has been asked
+        return await allocation(chains)(batch)
+
+    async def first(batch: StageBatch) -> StageReply:
+        together.set()
+        if "dssm" in lost:
+            raise RuntimeError
+        return await recall(batch)
+
+    calls = {"dssm": first} | ({"din": failing(stage(scorers(of)["din"]), 99)} if "din" in lost else {})
+    answers = run(of, users, chains, calls=calls, allocate=decide)
+    assert answers.chains.tolist() == chains.tolist()
+    for i, user in enumerate(users):
+        gone = frozenset(c.model for c in of.chains[chains[i]].choices) & lost
+        assert answers.rows.items.row(i).tolist() == naive(of, int(user), int(chains[i]), 5, lost)
+        ran = [c for c in of.chains[chains[i]].choices if c.model not in lost]
+        cost = {m.name: m for s in of.stages for m in s.pool}
+        assert answers.flops[i] == sum(cost[c.model].cost(c.items) for c in ran)
+        assert (answers.reasons[i] != Reason.NONE) == bool(gone)
+
+
+def test_without_an_allocator_a_shared_first_stage_still_serves_the_safe_chain() -> None:
+    of = one_start()
+    answers = run(of, np.arange(4), np.zeros(4, np.int32), allocate=broken)
+    assert set(answers.chains.tolist()) == {of.cheapest}
+    assert set(answers.reasons.tolist()) == {Reason.ALLOCATOR_UNAVAILABLE}
+    for user in range(4):
+        assert answers.rows.items.row(user).tolist() == naive(of, user, of.cheapest, 5)
+
+
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 400))
 def test_shares_of_work_are_even_and_within_the_limit(flops: list[int], limit: int) -> None:
     cost = np.array(flops, dtype=np.int64)
