@@ -123,10 +123,10 @@ def against_the_rest(bench: Bench, config: CascadeConfig) -> None:
         bench.saturations["full", "(c)"].append(rate)
 
 
-def equal_and_greenflow(bench: Bench, config: CascadeConfig, load: float) -> dict[str, Any]:
+def equal_and_greenflow(bench: Bench, config: CascadeConfig, share: float) -> dict[str, Any]:
     """CPU-seconds a request of every process that serves: EQUAL at the fullest chain, then GreenFlow at 60 % of it.
 
-    Both at the same rate: ``load`` times what EQUAL can serve at most.
+    Both at the same rate: ``share`` times what EQUAL can serve at most.
     """
     users = serving_worlds.users(config, 4096)
     told: dict[str, Any] = {}
@@ -143,7 +143,7 @@ def equal_and_greenflow(bench: Bench, config: CascadeConfig, load: float) -> dic
             http.put("/v1/budget", json=orders["EQUAL"]).raise_for_status()
             time.sleep(1.0)
             bench.saturate("full", "EQUAL", url, users, (64,))
-            rate = told["requests_per_second"] = load * bench.saturations["full", "EQUAL"][-1]
+            rate = told["requests_per_second"] = share * bench.saturations["full", "EQUAL"][-1]
             orders["GreenFlow"]["flops_per_second"] = 0.6 * fullest * rate
             look = processes.own_or_all()
             for _ in range(bench.rounds):
