@@ -7,9 +7,12 @@ HAProxy: a few lines of shell, which put every such port on 127.0.0.1 and then b
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 LONGEST_FOLDER = 97 - len("/metrics.sock") - 57
 """HAProxy's sockets have names of 97 characters at most, of which Ray puts 57 between folder and name."""
@@ -59,3 +62,11 @@ def environment(folder: Path, free_port: Callable[[], int]) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "5",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.2",
     }
+
+
+def end(folder: Path) -> None:
+    """Kill what still runs with files of ``folder``: HAProxy outlives a Ray that was itself killed."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(part.startswith(f"{folder}/") for part in process.info["cmdline"] or ()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

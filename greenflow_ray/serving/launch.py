@@ -233,7 +233,10 @@ def _proxy(kind: str) -> Iterator[dict[str, str]]:
         yield {}
         return
     with tempfile.TemporaryDirectory(prefix="greenflow-", ignore_cleanup_errors=True) as folder:
-        yield haproxy.environment(Path(folder), free_port)
+        try:
+            yield haproxy.environment(Path(folder), free_port)
+        finally:
+            haproxy.end(Path(folder))
 
 
 @contextmanager

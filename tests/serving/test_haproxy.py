@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from greenflow_ray.serving.haproxy import LONGEST_FOLDER, environment
+from greenflow_ray.serving.haproxy import LONGEST_FOLDER, end, environment
 from greenflow_ray.serving.launch import free_port
 
 CONFIG = """frontend prometheus
@@ -39,3 +41,20 @@ def test_a_folder_with_too_long_a_name_means_rays_own_proxy(tmp_path: Path) -> N
     long = tmp_path / ("x" * LONGEST_FOLDER)
     os.mkdir(long)
     assert environment(long, free_port) == {}
+
+
+def test_what_outlives_its_ray_is_ended(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "mine-too"
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)", "-f"]
+    with (
+        subprocess.Popen([*sleep, mine / "x" / "haproxy.cfg"]) as left,
+        subprocess.Popen([*sleep, other / "a"]) as kept,
+    ):
+        try:
+            time.sleep(0.2)
+            end(mine)
+            assert left.wait(timeout=10) != 0
+            assert kept.poll() is None
+        finally:
+            left.kill()
+            kept.kill()
