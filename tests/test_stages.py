@@ -25,7 +25,6 @@ from greenflow_ray.reward.artifact import load_reward
 from greenflow_ray.reward.training import train_reward
 from greenflow_ray.serving.launch import free_port, start
 from greenflow_ray.serving.path import CascadePath, PathSettings
-from greenflow_ray.serving.sources import by_popularity
 from greenflow_ray.serving.stage_core import StageCore
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, StageBatch, StageReply, Usage
 from tests.serving.fakes import ByCost
@@ -82,7 +81,7 @@ def naive(space: ChainSpace, user: int, chain: int, k: int) -> list[int]:
     """The cascade of one request as its definition says."""
     choices = space.chains[chain].choices
     seen = set(USERS.history.row(user).tolist())
-    kept = [int(i) for i in by_popularity(CATALOG)[: choices[0].items] if int(i) not in seen]
+    kept = [int(i) for i in CATALOG.by_popularity()[: choices[0].items] if int(i) not in seen]
     for n, choice in enumerate(choices):
         scores = table(n, "ab".index(choice.model[-1])).table[user]
         keep = choices[n + 1].items if n + 1 < len(choices) else k
@@ -120,7 +119,7 @@ def test_the_path_equals_the_definition(tmp_path: Path, n: int) -> None:
     async def go() -> Any:
         settings = PathSettings(30.0, 5.0, space.cheapest)
         stages = {name: stage(name) for name in pool}
-        path = CascadePath(space, settings, by_popularity(CATALOG), CATALOG.popularity, allocate, stages)
+        path = CascadePath(space, settings, CATALOG.by_popularity(), CATALOG.popularity, allocate, stages)
         batch = AllocationBatch(users, np.zeros(24, np.uint64), ("r",) * 24)
         return await path(batch, np.full(24, EXPOSURE, np.int64), asyncio.get_running_loop().time() + 30)
 

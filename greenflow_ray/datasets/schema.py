@@ -43,6 +43,10 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.item_ids)
 
+    def by_popularity(self) -> npt.NDArray[np.int32]:
+        """All items, most clicked first, ties by index, int32 ``[n_items]``: the order of last resort."""
+        return np.argsort(-self.popularity, kind="stable").astype(np.int32)
+
 
 @dataclass(frozen=True)
 class Users:

@@ -138,7 +138,7 @@ def sizes_of(stage: StageConfig, n_items: int) -> tuple[int, ...]:
 def first_candidates(stage: StageConfig, catalog: Catalog, batch: int) -> Ragged:
     """What the first stage scores for each request: every item, or its widest scale's most popular ones; int32."""
     widest = sizes_of(stage, len(catalog))[-1]
-    items = np.argsort(-catalog.popularity, kind="stable")[:widest] if widest < len(catalog) else np.arange(widest)
+    items = catalog.by_popularity()[:widest] if widest < len(catalog) else np.arange(widest)
     return Ragged.from_lengths(np.tile(items.astype(np.int32), batch), np.full(batch, widest))
 
 

@@ -22,7 +22,7 @@ from greenflow_ray.serving.messages import Budget
 from greenflow_ray.serving.metrics import GatewayMetrics
 from greenflow_ray.serving.path import Busy, CascadePath, PathSettings
 from greenflow_ray.serving.recommender import LedgerCalls, Recommender, within
-from greenflow_ray.serving.sources import by_popularity, load_source
+from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.web import Unavailable, build_web
 from greenflow_ray.serving.wire import Settlement
 
@@ -57,7 +57,7 @@ class Gateway:
         path = CascadePath(
             space,
             settings,
-            by_popularity(catalog),
+            catalog.by_popularity(),
             catalog.popularity,
             _call(_carried(allocator, config, space).allocate),
             {model: _call(_carried(handle, config, space).score) for model, handle in stages.items()},

@@ -138,15 +138,7 @@ class CascadePath:
     async def _decide_and_start(self, batch: AllocationBatch, deadline: float) -> tuple[Answers, StageRows]:
         """The allocator's choice, and meanwhile the first stage, of which all chains want the same."""
         size = len(batch.user_ids)
-        start = Answers(
-            _NO_ROWS,
-            np.zeros(size, np.int32),
-            np.zeros(size, np.int64),
-            np.zeros(size, np.int64),
-            np.zeros(size),
-            0,
-            np.zeros(size, np.int16),
-        )
+        start = _undecided(size, 0, Reason.NONE)
         most = np.full(size, int(self._space.items[:, 1].max()), dtype=np.int64)
         answers, rows = await asyncio.gather(
             self._decide(batch, deadline), self._stage(0, batch, start, None, most, deadline)
@@ -176,16 +168,9 @@ class CascadePath:
                 allocation.version, allocation.reasons.copy(), allocation.rewards,
                 {"allocator": self._clock() - began, "allocator:compute": allocation.seconds},
             )  # fmt: skip
-        return Answers(
-            _NO_ROWS,
-            np.full(size, self._settings.safe_chain, np.int32),
-            np.zeros(size, np.int64),
-            np.full(size, -1, np.int64),
-            np.zeros(size),
-            0,
-            np.full(size, reason, np.int16),
-            seconds={"allocator": self._clock() - began},
-        )
+        answers = _undecided(size, self._settings.safe_chain, reason)
+        answers.seconds["allocator"] = self._clock() - began
+        return answers
 
     async def _stage(
         self,
@@ -297,6 +282,19 @@ def shares(rows: npt.NDArray[np.int64], flops: npt.NDArray[np.int64], limit: flo
     piece = ((np.cumsum(work) - work / 2) * (pieces / total)).astype(np.int64)
     cuts = np.arange(1, len(rows)) if pieces == len(rows) else np.flatnonzero(np.diff(piece)) + 1
     return np.split(rows, cuts)
+
+
+def _undecided(size: int, chain: int, reason: Reason) -> Answers:
+    """Answers to which nothing has been done yet: everybody on one chain, which no allocator chose."""
+    return Answers(
+        _NO_ROWS,
+        np.full(size, chain, np.int32),
+        np.zeros(size, np.int64),
+        np.full(size, -1, np.int64),
+        np.zeros(size),
+        0,
+        np.full(size, reason, np.int16),
+    )
 
 
 _NO_ROWS = StageRows(Ragged(np.empty(0, np.int32), np.zeros(1, np.int64)), np.empty(0, np.float32))

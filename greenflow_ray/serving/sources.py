@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import FeatureSource, TableFeatures
@@ -27,11 +24,6 @@ def prepared(config: CascadeConfig) -> Source:
     """The run's own prepared data set; the default of ``serving.features``."""
     dataset = storage.load(config.paths.data)
     return Source(dataset.catalog, TableFeatures(dataset.users))
-
-
-def by_popularity(catalog: Catalog) -> npt.NDArray[np.int32]:
-    """All items, most clicked first, ties by index, int32 ``[n_items]``: the order of last resort."""
-    return np.argsort(-catalog.popularity, kind="stable").astype(np.int32)
 
 
 def load_source(config: CascadeConfig) -> Source:

@@ -13,7 +13,6 @@ from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.models.base import CorpusScorer, Scorer
 from greenflow_ray.models.selection import exclude, keep_best, keep_best_corpus
 from greenflow_ray.ragged import Ragged
-from greenflow_ray.serving.sources import by_popularity
 from greenflow_ray.serving.wire import StageBatch, StageRows, joined
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class StageCore:
         self._scorer = scorer
         self._features = features
         self._n_items = len(catalog)
-        self._popular = by_popularity(catalog)
+        self._popular = catalog.by_popularity()
 
     def __call__(self, batch: StageBatch) -> StageRows:
         """The best ``batch.keep`` items of every request. Raises BadScores, or whatever the scorer raises."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from greenflow_ray.datasets import aliccp, movielens
+from tests.benchmarks import figures
 
 
 def write_aliccp(folder: Path, rows: int, users: int = 20_000, items: int = 50_000, seed: int = 0) -> None:
@@ -99,8 +100,7 @@ def main() -> None:
         return
     cases = (("aliccp", 500_000), ("aliccp", 2_000_000), ("movielens", 5_000_000))
     results = {f"{name} {rows}": measure(name, int(rows * options.scale)) for name, rows in cases}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    figures.save(options.out, results)
     print(json.dumps(results, indent=1))
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from greenflow_ray.files import whole
+from greenflow_ray.models import timing
 
 Row = dict[str, Any]
 
@@ -30,10 +31,6 @@ def row(figure: str, value: float, bar: float, moonshot: float | None, *, least:
 
 def machine() -> dict[str, Any]:
     """Where and with what this was measured."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
 
     def told(package: str) -> str | None:
         try:
@@ -43,7 +40,7 @@ def machine() -> dict[str, Any]:
 
     packages = ("numpy", "numba", "scipy", "pyarrow", "torch", "ray", "ortools", "greenflow-ray")
     return {
-        "cpu": model,
+        "cpu": timing.machine()["processor"],
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "platform": platform.platform(),

@@ -30,8 +30,8 @@ from schemathesis.generation import GenerationMode
 from yarl import URL
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.files import whole
 from greenflow_ray.serving.launch import free_port, start
+from tests.benchmarks import figures
 from tests.serving.fakes import cascade
 
 CONNECTIONS = 32
@@ -241,8 +241,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     result = run(options.requests, options.generated, options.seed)
-    with whole(options.out) as part:
-        part.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    figures.save(options.out, result)
     print(json.dumps({key: result[key] for key in ("requests", "distinct", "by_class", "statuses")}, indent=1))
 
 

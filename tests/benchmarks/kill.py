@@ -22,11 +22,11 @@ import numpy as np
 from ray import serve
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.files import whole
 from greenflow_ray.loadtest import client, trace
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.serving.app import APP
 from greenflow_ray.serving.launch import free_port, start
+from tests.benchmarks import figures
 from tests.benchmarks.fuzz import noop_pool
 from tests.serving.fakes import cascade
 from tests.serving.test_application import replicas
@@ -115,8 +115,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, start(two_rankers(Path(folder))) as server:
         result = told(rounds(server.url, options.rounds, options.requests // options.rounds, options.rate))
-    with whole(options.out) as part:
-        part.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    figures.save(options.out, result)
     print(json.dumps(result, indent=1))
 
 

@@ -14,7 +14,6 @@ from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.models.selection import keep_best
 from greenflow_ray.serving.path import Answers, Busy, CascadePath, PathSettings, shares
-from greenflow_ray.serving.sources import by_popularity
 from greenflow_ray.serving.stage_core import StageCore
 from greenflow_ray.serving.wire import (
     Allocation,
@@ -31,7 +30,7 @@ from tests.worlds import TableScorer, make_world
 WORLD = make_world()
 CATALOG = WORLD.dataset.catalog
 FEATURES = TableFeatures(WORLD.dataset.users)
-POPULAR = by_popularity(CATALOG)
+POPULAR = CATALOG.by_popularity()
 
 Call = Callable[[StageBatch], Awaitable[StageReply]]
 

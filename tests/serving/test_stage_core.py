@@ -8,7 +8,6 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import RequestBatch
 from greenflow_ray.models.base import CorpusScorer
 from greenflow_ray.ragged import Ragged
-from greenflow_ray.serving.sources import by_popularity
 from greenflow_ray.serving.stage_core import BadScores, StageCore, score_together
 from greenflow_ray.serving.wire import StageBatch, StageRows
 from tests.serving.fakes import BROKEN_USER, WholeCorpus, WorldScorer
@@ -47,7 +46,7 @@ def test_a_scorer_without_the_corpus_shortcut_gives_the_same() -> None:
 
 def test_a_smaller_scale_scores_the_most_popular_items() -> None:
     rows = core(WholeCorpus("dssm"))(first(20))
-    popular = by_popularity(CATALOG)[:20].tolist()
+    popular = CATALOG.by_popularity()[:20].tolist()
     for i, user in enumerate((5, 11)):
         seen = set(WORLD.dataset.users.history.row(user).tolist())
         table = WORLD.pool["dssm"].table[user]
@@ -115,7 +114,7 @@ def test_one_bad_message_does_not_spoil_the_others() -> None:
 
 
 def test_popularity_breaks_ties_by_index() -> None:
-    order = by_popularity(CATALOG)
+    order = CATALOG.by_popularity()
     popularity = CATALOG.popularity[order]
     assert sorted(order.tolist()) == list(range(N))
     assert (np.diff(popularity) <= 0).all()
