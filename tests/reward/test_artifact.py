@@ -1,6 +1,5 @@
 """The reward model on disk: what is loaded predicts what was stored, item vectors included; the rest is refused."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -16,16 +15,14 @@ from greenflow_ray.errors import ArtifactError
 from greenflow_ray.reward.artifact import (
     FACTORS,
     NetworkReward,
-    RewardManifest,
     load_reward,
     read_manifest,
-    save_reward,
-    serialise,
 )
 from greenflow_ray.reward.fast import FastReward
 from greenflow_ray.reward.features import RewardFeatures
 from greenflow_ray.reward.layout import layout
 from greenflow_ray.reward.model import RewardNet
+from tests.reward.storing import store
 from tests.worlds import make_world
 
 WORLD = make_world()
@@ -42,16 +39,7 @@ def stored(tmp_path: Path) -> tuple[Path, NetworkReward]:
     with torch.no_grad():
         net.mean.normal_()
         net.scale.fill_(3.0)
-    blob = serialise(net, factors)
-    manifest = RewardManifest(
-        sha256=hashlib.sha256(blob).hexdigest(),
-        digest="d",
-        chains=WORLD.space.digest,
-        context_vocabulary=vocabulary,
-        config=CONFIG,
-        calibration={"bias": 1.0},
-    )
-    save_reward(tmp_path, blob, manifest)
+    store(tmp_path, net, factors, WORLD, CONFIG, {"bias": 1.0})
     return tmp_path, NetworkReward(FastReward(net), features)
 
 

@@ -1,6 +1,5 @@
 """What serving runs gives the training network's rewards, whatever its switches, stages, batch or weights."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.config import RewardConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
-from greenflow_ray.reward.artifact import RewardManifest, load_reward, save_reward, serialise
+from greenflow_ray.reward.artifact import load_reward
 from greenflow_ray.reward.fast import CHUNK, FastReward
 from greenflow_ray.reward.features import RewardFeatures
 from greenflow_ray.reward.layout import layout
 from greenflow_ray.reward.model import BASES, RewardNet
+from tests.reward.storing import store
 from tests.worlds import make_world
 
 INPUTS, HIDDEN = 7, 9
@@ -182,16 +182,7 @@ def test_a_stored_model_predicts_what_the_network_evaluates(tmp_path: Path, mono
     features = RewardFeatures.of(world.dataset.catalog, vocabulary, factors)
     torch.manual_seed(0)
     net = RewardNet(layout(world.space), features.width, config.hidden, config.bases, monotone=monotone)
-    blob = serialise(net, factors)
-    manifest = RewardManifest(
-        sha256=hashlib.sha256(blob).hexdigest(),
-        digest="d",
-        chains=world.space.digest,
-        context_vocabulary=vocabulary,
-        config=config,
-        calibration={},
-    )
-    save_reward(tmp_path, blob, manifest)
+    store(tmp_path, net, factors, world, config, {})
     requests = TableFeatures(world.dataset.users).lookup(np.array([0, 5, 17, 10**6]))
     found = load_reward(tmp_path, world.space, world.dataset.catalog).predict(requests)
     np.testing.assert_allclose(found, net.evaluate(features(requests)), rtol=1e-5, atol=1e-5)

@@ -1,0 +1,35 @@
+"""Stores a reward network as training does."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.config import RewardConfig
+from greenflow_ray.reward.artifact import RewardManifest, save_reward, serialise
+from greenflow_ray.reward.model import RewardNet
+from tests.worlds import World
+
+
+def store(
+    folder: Path,
+    net: RewardNet,
+    factors: npt.NDArray[np.float32],
+    world: World,
+    config: RewardConfig,
+    calibration: dict[str, float],
+) -> None:
+    """Write weights and manifest into ``folder``."""
+    blob = serialise(net, factors)
+    manifest = RewardManifest(
+        sha256=hashlib.sha256(blob).hexdigest(),
+        digest="d",
+        chains=world.space.digest,
+        context_vocabulary=len(world.dataset.users.vocabulary),
+        config=config,
+        calibration=calibration,
+    )
+    save_reward(folder, blob, manifest)
