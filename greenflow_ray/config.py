@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.files import whole
@@ -114,10 +114,50 @@ class RewardConfig(Section):
     )
 
 
-class BudgetConfig(Section):
+class LimitFields(BaseModel):
+    """What may be spent, in any of four units; where several are given the tightest binds."""
+
+    flops_per_second: float | None = Field(default=None, gt=0, description="FLOP/s of all chains; null: no limit")
+    watts: float | None = Field(
+        default=None, gt=0, description="power of serving: its share of the nodes' by CPU-seconds, PUE included"
+    )
+    kwh_per_day: float | None = Field(
+        default=None, gt=0, description="energy of serving from midnight to midnight, UTC"
+    )
+    grams_per_hour: float | None = Field(default=None, gt=0, description="gCO2e of serving, at the grid's intensity")
+
+
+class ScheduledLimits(Section, LimitFields):
+    """Limits that hold from an hour of the day (UTC) until the next entry's; none given: no limit."""
+
+    model_config = ConfigDict(strict=True)
+
+    from_hour: float = Field(ge=0, lt=24, description="UTC; 6.5 is half past six")
+
+
+class BudgetFields(LimitFields):
+    """Limits at all hours, or a schedule of them."""
+
+    schedule: tuple[ScheduledLimits, ...] = Field(
+        default=(), max_length=48, description="limits by hour instead; before the first entry the last one holds"
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _check_schedule(
+        cls, schedule: tuple[ScheduledLimits, ...], info: ValidationInfo
+    ) -> tuple[ScheduledLimits, ...]:
+        hours = [entry.from_hour for entry in schedule]
+        if hours != sorted(set(hours)):
+            raise ValueError("from_hour must increase from entry to entry")
+        if hours and any(info.data.get(name) is not None for name in LimitFields.model_fields):
+            raise ValueError("limits are given both in the schedule and beside it; move all of them into it")
+        return schedule
+
+
+class BudgetConfig(Section, BudgetFields):
     """What may be spent, and how a missing price is answered."""
 
-    flops_per_second: float | None = Field(default=None, gt=0, description="null: no limit, price 0")
     policy: Literal["greenflow", "fixed"] = "greenflow"
     fixed_chain: str = Field(
         default="fullest", description="chain of the 'fixed' policy: fullest, cheapest or a chain's name"
@@ -127,7 +167,12 @@ class BudgetConfig(Section):
     exchange_s: float = Field(
         default=0.2, gt=0, description="allocators and the ledger exchange spend and price this often"
     )
-    burst_s: float = Field(default=3.0, gt=0, description="hard cap: seconds of budget that may be spent at once")
+    settle_s: float = Field(default=1.0, gt=0, description="gateways tell the ledger what they answered this often")
+    burst_s: float = Field(default=0.5, gt=0, description="hard cap: seconds of budget that may be spent at once")
+    headroom: float = Field(default=0.01, ge=0, lt=0.5, description="share left unspent, so that noise is not over-use")
+    exploration: float = Field(
+        default=0.0, ge=0, lt=1, description="share of requests given a chain at random, to learn from; see `value`"
+    )
 
 
 class SamplingConfig(Section):
@@ -191,14 +236,60 @@ class ServingConfig(Section):
         return self.models.get(model, self.stage)
 
 
+class CarbonConfig(Section):
+    """Where the carbon intensity of the grid comes from."""
+
+    source: Literal["country", "constant", "replay", "electricity-maps", "uk-grid"] = Field(
+        default="country", description="country: yearly average of energy.country_iso_code, from codecarbon's table"
+    )
+    grams_per_kwh: float | None = Field(default=None, ge=0, description="constant: gCO2e/kWh")
+    path: Path | None = Field(default=None, description="replay: CSV of grams_per_kwh and time, or hour of the UTC day")
+    zone: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9-]+$",
+        description="electricity-maps: e.g. DE; uk-grid: region 1 to 17 or outward postcode, null: all of it",
+    )
+    token_env: str = Field(
+        default="ELECTRICITY_MAPS_TOKEN", min_length=1, description="name of the environment variable with the token"
+    )
+    url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+(/\S*)?$", description="null: the service's own")
+    kind: Literal["average", "marginal"] = Field(default="average", description="what a constant or a replay holds")
+    refresh_s: float = Field(default=300.0, gt=0, description="live: the service is asked this often")
+    limit_s: float = Field(default=7200.0, gt=0, description="a value is stale so long after the time it stands for")
+    timeout_s: float = Field(default=5.0, gt=0, description="live: for one whole answer")
+
+    @model_validator(mode="after")
+    def _check(self) -> CarbonConfig:
+        needs = {"constant": "grams_per_kwh", "replay": "path", "electricity-maps": "zone"}.get(self.source)
+        if needs is not None and getattr(self, needs) is None:
+            raise ValueError(f"source {self.source} needs {needs}")
+        users = {"grams_per_kwh": ("constant",), "path": ("replay",), "zone": ("electricity-maps", "uk-grid")}
+        for name, sources in users.items():
+            if getattr(self, name) is not None and self.source not in sources:
+                raise ValueError(f"{name} is for source {' or '.join(sources)}; remove it or set source")
+        if self.kind == "marginal" and self.source not in ("constant", "replay"):
+            raise ValueError(f"kind: source {self.source} gives average intensities; set kind: average")
+        region = self.zone if self.source == "uk-grid" else None
+        if region is not None and region.isdecimal() and not 1 <= int(region) <= 17:
+            raise ValueError(f"zone: {region} is no region of the grid; use 1 to 17, or a postcode such as RG10")
+        return self
+
+
 class EnergyConfig(Section):
     """How joules become grams."""
 
     country_iso_code: str = Field(default="USA", min_length=3, max_length=3)
     pue: float = Field(default=1.67, ge=1, description="power usage effectiveness (paper: 1.67)")
-    carbon_intensity_g_per_kwh: float | None = Field(
-        default=None, gt=0, description="null: codecarbon's table for the country"
+    live: bool = Field(default=True, description="a meter on every node while serving; a budget in watts needs it")
+    window_s: float = Field(default=5.0, gt=0, description="the meters are read this often")
+    joules_per_flop: float | None = Field(
+        default=None, gt=0, description="of serving, PUE included, until observed; null: wait for traffic"
     )
+    embodied_kg: float | None = Field(
+        default=None, ge=0, description="kgCO2e of making one node; null: left out of the SCI"
+    )
+    lifetime_years: float = Field(default=4.0, gt=0, description="over which a node's embodied carbon is spread")
+    carbon: CarbonConfig = CarbonConfig()
 
 
 class LoadConfig(Section):
@@ -278,8 +369,10 @@ class CascadeConfig(Section):
             )
             for stage in self.stages
         )
+        carbon = self.energy.carbon.model_copy(update={"path": resolved(self.energy.carbon.path)})
+        energy = self.energy.model_copy(update={"carbon": carbon})
         return self.model_copy(
-            update={"run": self.run.resolve(), "prepared": resolved(self.prepared), "stages": stages}
+            update={"run": self.run.resolve(), "prepared": resolved(self.prepared), "stages": stages, "energy": energy}
         )
 
     def check_corpus(self, n_items: int) -> None:
@@ -310,8 +403,11 @@ class RunPaths:
         self.reward = self.root / "reward"
         self.prices = self.root / "prices" / "prices.sqlite"
         self.ledger = self.root / "prices" / "ledger.sqlite"
+        self.audit = self.root / "prices" / "budget-audit.jsonl"
         self.samples = self.root / "samples"
         self.feedback = self.root / "feedback"
+        self.joined = self.root / "joined"
+        self.value = self.root / "value.json"
         self.loadtest = self.root / "loadtest"
         self.report_json = self.root / "report.json"
         self.report_html = self.root / "report.html"
@@ -352,7 +448,7 @@ def validated(raw: dict[str, Any], where: str) -> CascadeConfig:
             else "`greenflow config` prints a valid one"
         )
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ConfigError(f"{where}: {place}: {first['msg']}; {cure}{more}") from error
+        raise ConfigError(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}; {cure}{more}") from error
 
 
 def load(path: Path | str) -> CascadeConfig:

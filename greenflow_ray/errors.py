@@ -9,7 +9,8 @@ GreenFlowError                 base; printed on one line by the command line, ex
 ├── InfeasibleBudget           the budget does not cover the cheapest chain for every request
 ├── StoreError                 the price store cannot be read or written
 │   ├── CorruptRecord          a record whose checksum or shape is wrong; the last good one stays
-│   └── VersionConflict        somebody published first; read again and retry
+│   ├── VersionConflict        somebody published first; read again and retry
+│   └── LeaseLost              the publisher's lease expired or is another's; its publication is refused
 └── ResourceProblem            the machine: port in use, no memory for Ray, a service that did not start
     └── PortInUse
 """
@@ -72,6 +73,14 @@ class VersionConflict(StoreError):
         super().__init__(f"price store holds version {found}, expected {expected}; read the latest and publish again")
         self.expected = expected
         self.found = found
+
+
+class LeaseLost(StoreError):
+    """A publisher worked for longer than its lease, or another took it over: what it found may be out of date."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(f"{owner} no longer holds the lease on the price store; nothing published, start again")
+        self.owner = owner
 
 
 class ResourceProblem(GreenFlowError):

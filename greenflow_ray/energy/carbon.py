@@ -1,10 +1,10 @@
-"""How dirty the grid's electricity is: one protocol for a country's average, a fixed value and a replayed record."""
+"""How dirty the grid's electricity is: one protocol for a country's average, a fixed value, a record and live ones."""
 
 from __future__ import annotations
 
 import csv
 import math
-import time as clock
+import time as clocks
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,6 +48,11 @@ class CarbonIntensity:
 
 class CarbonSource(Protocol):
     """Anything that knows the carbon intensity at a moment."""
+
+    @property
+    def kind(self) -> Kind:
+        """Average or marginal: of all its values."""
+        ...
 
     def at(self, time: float) -> CarbonIntensity:
         """The intensity at ``time``, unix seconds."""
@@ -110,7 +115,7 @@ def country_source(iso_code: str) -> ConstantSource:
     if row is None:
         raise ConfigError(
             f"energy.country_iso_code: {iso_code!r} is not in codecarbon's table; give a three-letter ISO code "
-            "such as 'USA', or set energy.carbon_intensity_g_per_kwh"
+            "such as 'USA', or set energy.carbon.source: constant"
         )
     return ConstantSource(
         float(row["carbon_intensity"]), f"codecarbon table, {row['country_name']} {row['year']}, yearly average"
@@ -135,7 +140,7 @@ def replay_source(path: Path | str, *, kind: Kind = "average", limit_s: float = 
     times, grams = [], []
     for line, row in enumerate(rows, start=2):
         try:
-            times.append(float(row[key]) * HOUR_S if daily else _moment(row[key]))
+            times.append(float(row[key]) * HOUR_S if daily else unix_seconds(row[key]))
             grams.append(_check(float(row["grams_per_kwh"]), "grams_per_kwh"))
         except (TypeError, ValueError, ConfigError) as error:
             raise DataError(f"{path}, line {line}: {error}; correct or remove the line") from error
@@ -147,14 +152,27 @@ def replay_source(path: Path | str, *, kind: Kind = "average", limit_s: float = 
     return ReplaySource(array, np.array(grams), f"replay of {path.name}", kind, daily, limit_s)
 
 
-def source_for(config: EnergyConfig) -> ConstantSource:
-    """The source a cascade's configuration declares."""
-    if config.carbon_intensity_g_per_kwh is not None:
-        return ConstantSource(config.carbon_intensity_g_per_kwh, "energy.carbon_intensity_g_per_kwh")
-    return country_source(config.country_iso_code)
+def source_for(config: EnergyConfig, clock: Callable[[], float] = clocks.time) -> CarbonSource:
+    """The source a cascade's configuration declares.
+
+    A live one comes as a :class:`~greenflow_ray.energy.carbon_api.LastKnown`, which has to be refreshed, and answers
+    with the country's average until then. Raises ConfigError on an unknown country or a missing token, DataError on a
+    bad record.
+    """
+    carbon = config.carbon
+    if carbon.grams_per_kwh is not None:
+        return ConstantSource(carbon.grams_per_kwh, "energy.carbon.grams_per_kwh", carbon.kind)
+    if carbon.path is not None:
+        return replay_source(carbon.path, kind=carbon.kind, limit_s=carbon.limit_s)
+    country = country_source(config.country_iso_code)
+    if carbon.source == "country":
+        return country
+    from greenflow_ray.energy.carbon_api import LastKnown, live_source  # here: most commands need no HTTP client
+
+    return LastKnown(live_source(carbon), carbon.limit_s, clock, fallback=country)
 
 
-def now(source: CarbonSource, time: Callable[[], float] = clock.time) -> CarbonIntensity:
+def now(source: CarbonSource, time: Callable[[], float] = clocks.time) -> CarbonIntensity:
     """The intensity at this moment of ``time``, a clock of unix seconds."""
     return source.at(time())
 
@@ -166,7 +184,7 @@ def _check(value: float, what: str) -> float:
     return value
 
 
-def _moment(text: str) -> float:
+def unix_seconds(text: str) -> float:
     """Unix seconds of ISO 8601 text (UTC if it names no zone) or of a number."""
     try:
         return float(text)

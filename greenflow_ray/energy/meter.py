@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.carbon import JOULES_PER_KWH
 from greenflow_ray.energy.processes import node_seconds
+from greenflow_ray.energy.tracker import Reading, Tracker
 from greenflow_ray.errors import ResourceProblem
 
 Label = Literal["measured", "estimated"]
 
 # What one busy core draws where nothing better is known; codecarbon's own last resort.
 WATTS_PER_CORE = 4.0
-_COUNTER_MODES = {"intel_rapl", "intel_power_gadget", "windows_emi"}
 
 
 @dataclass(frozen=True)
@@ -95,25 +91,24 @@ class CpuSecondsMeter:
 
 
 class CodecarbonMeter:
-    """codecarbon's offline tracker: RAPL and NVML where there, CPU load × TDP otherwise.
+    """codecarbon's offline tracker (:mod:`greenflow_ray.energy.tracker`), started for each window.
 
-    It writes no file and reaches no network. If it cannot start or yields nothing, the window is a
-    :class:`CpuSecondsMeter`'s, and its method says so. ``CODECARBON_FORCE_CPU_POWER`` (watts) states a CPU's true power
-    where codecarbon does not know the model.
+    If it cannot start or yields nothing, the window is a :class:`CpuSecondsMeter`'s, and its method says so.
     """
 
-    def __init__(self, config: EnergyConfig | None = None, *, every_s: float = 2.0) -> None:
+    def __init__(
+        self, config: EnergyConfig | None = None, *, tracker: Callable[[EnergyConfig], Tracker] = Tracker
+    ) -> None:
         self._config = config or EnergyConfig()
-        self._every_s = every_s
+        self._new_tracker = tracker
         self._fallback = CpuSecondsMeter(self._config)
-        self._tracker: Any = None
+        self._tracker: Tracker | None = None
         self._problem = "it did not start"
 
     def start(self) -> None:
         """Open a window."""
         try:
-            self._tracker = self._new_tracker()
-            self._tracker.start()
+            self._tracker = self._new_tracker(self._config)
         except Exception as error:  # codecarbon probes hardware in many ways; none may stop a run
             self._tracker, self._problem = None, type(error).__name__
         self._fallback.start()
@@ -124,34 +119,13 @@ class CodecarbonMeter:
         tracker, self._tracker = self._tracker, None
         try:
             if tracker is not None:
-                tracker.stop()
-                return _window(tracker, fallback, self._config.pue)
+                reading = tracker.close()
+                if not reading.joules > 0:
+                    raise ValueError("no energy counted")
+                return by_codecarbon(reading, fallback, self._config.pue)
         except Exception as error:
             self._problem = type(error).__name__
-        method = f"{fallback.method} (codecarbon failed: {self._problem})"
-        return EnergyWindow(**{**fallback.__dict__, "method": method})
-
-    def _new_tracker(self) -> Any:
-        from codecarbon import OfflineEmissionsTracker
-
-        # Between import, which sets a level of its own, and the constructor, which speaks before it reads log_level.
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
-        # Memory is a model in codecarbon, unless RAPL has a counter for it.
-        memory = {"rapl_include_dram": True, "force_ram_power": 0} if rapl_has_memory() else {}
-        return OfflineEmissionsTracker(
-            country_iso_code=self._config.country_iso_code.upper(),
-            pue=self._config.pue,
-            measure_power_secs=self._every_s,
-            tracking_mode="machine",
-            output_methods=[],
-            output_dir=tempfile.gettempdir(),
-            emissions_endpoint=None,
-            electricitymaps_api_token="",  # not None: that would let a user's file turn the network on
-            force_carbon_intensity_g_co2e_kwh=0.0,  # grams are found in carbon.py
-            allow_multiple_runs=True,
-            log_level="critical",
-            **memory,
-        )
+        return without_codecarbon(fallback, self._problem)
 
 
 class ReplayMeter:
@@ -185,31 +159,15 @@ def measured(meter: EnergyMeter) -> Iterator[list[EnergyWindow]]:
         out.append(meter.stop())
 
 
-def rapl_has_memory(root: Path = Path("/sys/class/powercap")) -> bool:
-    """Whether RAPL offers a readable counter of memory's energy on this machine."""
-    for name in root.glob("intel-rapl:*/name"):
-        try:
-            if name.read_text().strip() == "dram" and (name.parent / "energy_uj").read_text():
-                return True
-        except OSError:
-            continue
-    return False
-
-
-def _window(tracker: Any, fallback: EnergyWindow, pue: float) -> EnergyWindow:
-    """Read a stopped tracker; raises if it holds nothing."""
-    data = tracker.final_emissions_data
-    cpu, ram, gpu = (float(x) * JOULES_PER_KWH for x in (data.cpu_energy, data.ram_energy, data.gpu_energy))
-    joules = float(data.energy_consumed) * JOULES_PER_KWH
-    if not joules > 0:
-        raise ValueError("no energy counted")
-    modes = [h._mode for h in tracker._hardware if hasattr(h, "_mode")]
-    counted = bool(modes) and set(modes) <= _COUNTER_MODES
-    source: Label = "measured" if counted and ram == 0 else "estimated"
-    method = f"codecarbon {data.codecarbon_version}, CPU by {', '.join(modes) or 'unknown'}"
-    method += ", memory by its model" if ram else ""
-    method += ", GPU by NVML" if gpu else ""
+def by_codecarbon(reading: Reading, window: EnergyWindow, pue: float) -> EnergyWindow:
+    """The window of a tracker's reading; its length and the node's CPU-seconds are those of ``window``."""
+    source: Label = "measured" if reading.counted and reading.ram == 0 else "estimated"
     return EnergyWindow(
-        float(data.duration), joules, cpu, ram, gpu, source, "measured" if counted else "estimated",
-        f"{method}, PUE {pue:g}", fallback.node_cpu_seconds,
+        window.seconds, reading.joules, reading.cpu, reading.ram, reading.gpu, source,
+        "measured" if reading.counted else "estimated", f"{reading.method}, PUE {pue:g}", window.node_cpu_seconds,
     )  # fmt: skip
+
+
+def without_codecarbon(window: EnergyWindow, problem: str) -> EnergyWindow:
+    """``window``, estimated without codecarbon, with the reason in its method."""
+    return replace(window, method=f"{window.method} (codecarbon failed: {problem})")

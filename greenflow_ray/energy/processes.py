@@ -13,6 +13,7 @@ import psutil
 PROXY = "proxy"
 CONTROLLER = "controller"
 LEDGER = "ledger"
+METER = "meter"
 
 # While a call runs, Ray appends the method to the title; a deployment's own name may hold dots too ("din.v2"), so only
 # what looks like a method of Serve's replica wrapper is cut off.
@@ -68,6 +69,8 @@ def deployment_of(title: str, app: str | None = None) -> str | None:
         return PROXY
     if actor == "ServeController":
         return CONTROLLER
+    if actor == "NodeMeter":
+        return METER
     return LEDGER if "ledger" in actor.lower() else None
 
 

@@ -20,6 +20,7 @@ from greenflow_ray.errors import PricingInputError
 from greenflow_ray.pricing import inputs
 from greenflow_ray.pricing.choice import PriceDirective
 from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.pacing import Pace
 from greenflow_ray.pricing.traffic import RateEstimator
 
 
@@ -32,7 +33,9 @@ class ControllerSettings:
         safe: index of the chain served while no price is known; None: the cheapest.
         interval_s: expected time between ticks.
         burst_s: seconds of budget that the token bucket holds at most.
-        repay_s: the bucket's distance from its middle is paid back over this long.
+        level: share of the bucket that is aimed at: above it savings are spent, below it debt is paid back.
+        repay_s: the bucket's distance from that level is made good over this long.
+        pace_s: allocators make good their own deviations from an order over this long.
         headroom: share of the budget left unused, so that noise does not become over-use.
         memory_s, surprise: of the request rate's estimate (``traffic.RateEstimator``).
         gain: η of the correction, per second of observation.
@@ -46,7 +49,9 @@ class ControllerSettings:
     safe: int | None = None
     interval_s: float = 0.2
     burst_s: float = 1.0
+    level: float = 0.5
     repay_s: float = 2.0
+    pace_s: float = 0.5
     headroom: float = 0.002
     memory_s: float = 20.0
     surprise: float = 4.0
@@ -57,13 +62,23 @@ class ControllerSettings:
     mix_width: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("interval_s", "burst_s", "repay_s", "memory_s", "surprise", "stale_after_s", "expire_after_s"):
+        for name in (
+            "interval_s",
+            "burst_s",
+            "repay_s",
+            "pace_s",
+            "memory_s",
+            "surprise",
+            "stale_after_s",
+            "expire_after_s",
+        ):
             if not inputs.number(name, getattr(self, name)) > 0:
                 raise PricingInputError(f"{name}: must be above 0")
         inputs.number("gain", self.gain)
         inputs.number("trust", self.trust, minimum=1.0)
-        if not inputs.number("headroom", self.headroom) < 1:
-            raise PricingInputError("headroom: must be below 1")
+        for name in ("headroom", "level"):
+            if not inputs.number(name, getattr(self, name)) < 1:
+                raise PricingInputError(f"{name}: must be below 1")
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,7 @@ class PriceNow:
         version: of the frontier, 0 without one.
         allowance: cost that may be spent until the next tick before the hard cap closes, None: no limit. An allocator
             that spends it earlier can go to the cheapest chain by itself, without waiting for the next tick.
+        pace: what allocators do until the next tick, None without a budget or a price.
         reason: None when all is well, else why requests are degraded or the price is old.
     """
 
@@ -89,6 +105,7 @@ class PriceNow:
     correction: float
     version: int
     allowance: float | None
+    pace: Pace | None
     reason: str | None
 
 
@@ -108,8 +125,14 @@ class PriceController:
         self._intended = 0.0  # cost per request that the last directive meant to spend; 0: it tells nothing
         self._allowance: float | None = None
         self._elasticity = 1.0
+        self._pace: Pace | None = None
         self._pending = 0.0
         self._last = clock()
+
+    @property
+    def budget(self) -> float | None:
+        """Cost per second allowed now, None: no limit."""
+        return self._budget
 
     def set_frontier(self, frontier: Frontier, version: int) -> None:
         """Price from ``frontier`` from the next tick on. An empty one is refused by PricingInputError; the old one
@@ -136,23 +159,25 @@ class PriceController:
         if per_second is not None:
             per_second = inputs.number("budget", per_second)
         if per_second is not None and self._budget is None:
-            self._tokens = 0.5 * self.settings.burst_s * per_second
+            self._tokens = self.settings.level * self.settings.burst_s * per_second
         elif per_second is not None and self._budget:
             self._tokens *= min(per_second / self._budget, 1.0)
         self._budget = per_second
         self._intended = 0.0
 
-    def tick(self, requests: float, spend: float) -> PriceNow:
+    def tick(self, requests: float, spend: float, weight: float | None = None) -> PriceNow:
         """Take in what happened since the last tick and say what to charge until the next one.
 
         Args:
             requests: requests seen since the last tick, ≥ 0.
             spend: their total cost, ≥ 0.
+            weight: sum over the requests of the multipliers with which they were paced (``pacing.Pace``); None: 1 each.
 
-        Raises PricingInputError if either is negative or not finite; state is then as before.
+        Raises PricingInputError if one is negative or not finite; state is then as before.
         """
         requests = inputs.number("requests", requests)
         spend = inputs.number("spend", spend)
+        weight = requests if weight is None else inputs.number("weight", weight)
         now = self._clock()
         elapsed = now - self._last
         self._last = now
@@ -163,7 +188,7 @@ class PriceController:
         if elapsed > 0:
             self._traffic.observe(self._pending, elapsed)
             self._pending = 0.0
-        self._learn(requests, spend, elapsed)
+        self._learn(weight, spend, elapsed)
         self._settle(spend, elapsed)
         return self._price()
 
@@ -172,7 +197,10 @@ class PriceController:
         return min(max(log_correction, -limit), limit)
 
     def _learn(self, requests: float, spend: float, elapsed: float) -> None:
-        """Mirror descent on the correction, from the cost per request that the last directive meant and what it got."""
+        """Mirror descent on the correction, from the cost per request that the last directive meant and what it got.
+
+        ``requests`` count by how much each was meant to spend.
+        """
         if self._intended <= 0 or requests < 1:
             return
         error = min(max(spend / (requests * self._intended) - 1.0, -0.5), 0.5)
@@ -204,11 +232,12 @@ class PriceController:
             math.exp(self._log_correction),
             version,
             self._allowance,
+            self._pace,
             reason,
         )
 
     def _price(self) -> PriceNow:
-        self._intended, self._allowance = 0.0, None
+        self._intended, self._allowance, self._pace = 0.0, None, None
         s = self.settings
         if self._budget is None:
             return self._answer(0.0, 0.0, 0.0, 0.0, None, None)
@@ -220,7 +249,7 @@ class PriceController:
             return self._answer(0.0, 0.0, 0.0, 0.0, safe, f"frontier expired, {self._age:.0f} s old")
         reason = f"stale frontier, {self._age:.0f} s old" if self._age > s.stale_after_s else None
         budget = self._budget * (1.0 - s.headroom)
-        lean = (self._tokens - 0.5 * s.burst_s * self._budget) / s.repay_s
+        lean = (self._tokens - s.level * s.burst_s * self._budget) / s.repay_s
         target = budget + min(max(lean, -0.5 * budget), 0.5 * budget)
         rate = self._traffic.rate
         f = self._frontier
@@ -231,6 +260,7 @@ class PriceController:
         if price > 0 and per_request > f.floor:
             self._intended = per_request
             self._elasticity = self._elasticity_at(price)
+            self._pace = Pace(target, self._budget, self._elasticity, s.pace_s)
         capped = s.cheapest if self._allowance <= 0 else None
         if capped is not None:
             self._intended = 0.0

@@ -76,6 +76,7 @@ class Account:
                 self._uncommitted,
                 self._correction,
                 dict(self._chains),
+                dict(self._chain_flops),
                 dict(self._reasons),
                 (*self._usages.values(), own),
                 {},

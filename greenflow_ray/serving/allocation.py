@@ -13,7 +13,7 @@ import numpy.typing as npt
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import FeatureSource
-from greenflow_ray.pricing.choice import PriceDirective, choose
+from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.reward.base import RewardEstimator
 from greenflow_ray.serving.sample_log import SampleLog
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, Orders, Reason
@@ -54,10 +54,13 @@ class Allocator:
         self._ttl_s = config.budget.price_ttl_s
         self._safe = space.index(config.budget.safe_chain)
         self._when_fixed = config.sampling.when_fixed
+        self._exploration = config.budget.exploration
         self._clock = clock
         self._wall = wall
         self._standing: _Standing | None = None
+        self._interval_s = config.budget.exchange_s
         self.requests = 0
+        self.weight = 0.0
         self.flops = 0
         self.own_flops = 0
 
@@ -69,9 +72,7 @@ class Allocator:
         """Run everything that compiles or allocates on first use; decides nothing."""
         rewards = self._rewards(batch)
         if rewards is not None:
-            directive = PriceDirective(0.0, 0.0, 0.5, 0, False, self._safe)
-            chains = choose(rewards, self._costs, directive, batch.hashes)
-            propensity(rewards, self._costs, directive, batch.hashes, chains)
+            self._decide(rewards, PriceDirective(0.0, 1.0, 0.5, 0, False, self._safe), batch.hashes)
 
     @property
     def price(self) -> float:
@@ -102,11 +103,10 @@ class Allocator:
             missing = Reason.NO_PRICE if standing is None else Reason.PRICE_EXPIRED
             reasons[:] = Reason.REWARD_UNAVAILABLE if rewards is None else missing
         else:
-            directive = standing.orders.directive
+            directive = self._paced(standing, size)
             version = directive.version
             prices = paid_prices(directive, batch.hashes)
-            chains = choose(rewards, self._costs, directive, batch.hashes)
-            propensities = propensity(rewards, self._costs, directive, batch.hashes, chains)
+            chains, propensities = self._decide(rewards, directive, batch.hashes)
             finite = np.isfinite(rewards).all(axis=1)
             if directive.capped:
                 reasons[:] = standing.orders.reason
@@ -136,12 +136,38 @@ class Allocator:
             return None
         return rewards
 
+    def _paced(self, standing: _Standing, size: int) -> PriceDirective:
+        """The orders' prices, moved by how far this allocator's spend is off their pace."""
+        orders = standing.orders
+        multiplier = 1.0
+        if orders.pace is not None and not orders.directive.capped:
+            elapsed = self._clock() - standing.received
+            multiplier = orders.pace.multiplier(self.flops - standing.reported, elapsed)
+        self.weight += multiplier * size
+        if orders.pace is None or multiplier == 1.0:
+            return orders.directive
+        return orders.pace.priced(orders.directive, multiplier)
+
+    def _decide(
+        self, rewards: npt.NDArray[np.float32], directive: PriceDirective, hashes: npt.NDArray[np.uint64]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Chains, int32 ``[B]``, some of them at random if exploring, and the probability of each."""
+        best = choose(rewards, self._costs, directive, hashes)
+        explore = 0.0 if directive.capped else self._exploration
+        chains = explored(best, explore, len(self._space), hashes) if explore else best
+        probability = propensity(rewards, self._costs, directive, hashes, best, chains)
+        return chains, (1.0 - explore) * probability + np.float32(explore / len(self._space))
+
     def _hold_cap(self, standing: _Standing, chains: npt.NDArray[np.int32], reasons: npt.NDArray[np.int16]) -> None:
         """Past the orders' allowance every further request gets the cheapest chain, without waiting for new orders."""
         if standing.orders.allowance is None:
             return
+        allowance = standing.orders.allowance
+        if standing.orders.pace is not None:  # orders that are overdue: the budget goes on
+            late = self._clock() - standing.received - self._interval_s
+            allowance += standing.orders.pace.budget * max(late, 0.0)
         spent = self.flops - standing.reported + np.cumsum(self._integer_costs[chains])
-        over = spent > standing.orders.allowance
+        over = spent > allowance
         if over.any():
             chains[over] = self._space.cheapest
             reasons[over] = Reason.BUDGET_CAP
@@ -161,25 +187,40 @@ def paid_prices(directive: PriceDirective, hashes: npt.NDArray[np.uint64]) -> np
     return np.where(high, directive.price_high, directive.price_low)
 
 
+def explored(
+    best: npt.NDArray[np.int32], share: float, width: int, hashes: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.int32]:
+    """``best``, int32 ``[B]``, but for ``share`` of the requests one of ``width`` chains, all equally likely.
+
+    Who, and which chain, follow from the request's hash alone, by bits that are independent of who pays which price and
+    of who is sampled.
+    """
+    drawn = request_hashes(hashes)
+    out = best.copy()
+    who = (drawn >> np.uint64(32)) < np.uint64(share * 2**32)
+    out[who] = ((drawn[who] & np.uint64(0xFFFFFFFF)) * np.uint64(width)) >> np.uint64(32)
+    return out
+
+
 def propensity(
     rewards: npt.NDArray[np.float32],
     costs: npt.NDArray[np.float64],
     directive: PriceDirective,
     hashes: npt.NDArray[np.uint64],
+    best: npt.NDArray[np.int32],
     chains: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.float32]:
-    """Probability, over the request's hash, of the chain that was chosen, float32 ``[B]``.
+    """Probability, over the request's hash, that the prices buy ``chains``, float32 ``[B]``.
 
-    1 where both prices buy the same chain; otherwise the share of requests that pay the price which bought it.
+    ``best``, int32 ``[B]``, is what each request's own price buys. 1 where both prices buy the same chain and that is
+    it; where they do not, the share of requests that pay the price which buys it; 0 if neither does.
     """
     share = directive.high_share
-    out = np.ones(len(chains), dtype=np.float32)
     if directive.capped or not 0.0 < share < 1.0 or directive.price_low == directive.price_high:
-        return out
+        return np.asarray(chains == best, np.float32)
     swapped = PriceDirective(
         directive.price_high, directive.price_low, share, directive.version, False, directive.cheapest
     )
-    differs = choose(rewards, costs, swapped, hashes) != chains
-    high = hashes.astype(np.float64) < share * 2.0**64
-    out[differs] = np.where(high, share, 1.0 - share)[differs]
-    return out
+    other = choose(rewards, costs, swapped, hashes)
+    own = np.where(hashes.astype(np.float64) < share * 2.0**64, share, 1.0 - share)
+    return np.asarray(own * (chains == best) + (1.0 - own) * (chains == other), np.float32)

@@ -38,7 +38,9 @@ class AllocatorReplica:
         self._worker.submit(_warm_up, warm, config.serving.allocator.threads).result()
         self._metrics = AllocatorMetrics()
         self._reported = 0
-        self._exchange = Exchange(session, config, space, "commit", self._report, self._hear)
+        self._exchange = Exchange(
+            session, config, space, "commit", self._report, self._hear, period_s=config.budget.exchange_s
+        )
         self._exchange.start()
 
     async def allocate(self, batch: AllocationBatch) -> Allocation:
@@ -65,6 +67,7 @@ class AllocatorReplica:
         return Commitment(
             self._replica,
             allocator.requests,
+            allocator.weight,
             self._reported,
             allocator.own_flops,
             samples.written,

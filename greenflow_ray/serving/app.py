@@ -13,6 +13,7 @@ from ray.serve.schema import LoggingConfig
 from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, ReplicaConfig
+from greenflow_ray.energy.carbon import source_for
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.imports import import_object
 from greenflow_ray.models.artifacts import load_pool
@@ -68,6 +69,7 @@ def check(config: CascadeConfig) -> tuple[CascadeConfig, ChainSpace]:
     import_object(config.reward.factory, "reward.factory")(config.paths.reward, space, source.catalog)
     space.index(config.budget.safe_chain)
     space.index(config.budget.fixed_chain)
+    source_for(config.energy)
     return config, space
 
 

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
+from greenflow_ray.energy.carbon import CarbonIntensity
+from greenflow_ray.energy.limits import Bound, Limits
+from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.pricing.controller import ControllerSettings, PriceController, PriceNow
 from greenflow_ray.pricing.store import PriceRecord
+from greenflow_ray.serving.energy_book import EnergyBook
+from greenflow_ray.serving.order import BudgetOrder
 from greenflow_ray.serving.wire import Commitment, Orders, Reason, Settlement, Usage
 
 LIVE_S = 3.0
@@ -26,30 +31,48 @@ LIVE_S = 3.0
 MAX_SKIPPED = 3
 """Ticks without a report that are left out in a row; after that silence means that there is no traffic."""
 
+REPAY_S = 0.3
+"""Savings and debt are made good over this long: about one exchange with the allocators."""
+
+SLACK = 1.5
+"""Where there are several allocators, the parts of the allowance that they get add up to this: batches are not spread
+evenly within one exchange, and what is spent too much is known at the next."""
+
+CHANGE = 0.002
+"""Relative change from which on a budget that is converted from watts or grams is handed on."""
+
 KEEP_SECONDS = 7200
 """Length of the trajectory that is kept, one point a second."""
 
 
 @dataclass
 class Point:
-    """One second of the trajectory: ``t`` Unix seconds; ``spend`` FLOPs and ``requests`` of that second."""
+    """One second of the trajectory.
+
+    Attributes:
+        t: Unix seconds.
+        version, price: of the frontier, and the dual price (reward per FLOP), at the second's end.
+        spend, requests: FLOPs and requests of that second.
+        budget: FLOP/s in force, None: no limit.
+        policy: in force.
+        bound_by: name of the limit that binds.
+        grams_per_kwh, carbon_stale: the grid's carbon intensity, and whether it is out of date; None: unknown.
+        watts: of serving, in the last window of the energy meters; None: unknown.
+        replicas: heard from lately, by deployment.
+    """
 
     t: float
-    version: int
-    price: float
-    spend: int
-    budget: float | None
-    requests: int
-    policy: str
-
-
-@dataclass(frozen=True)
-class BudgetOrder:
-    """What the operator wants; ``flops_per_second`` None: no limit."""
-
-    flops_per_second: float | None
-    policy: str
-    fixed_chain: str
+    version: int = 0
+    price: float = 0.0
+    spend: int = 0
+    budget: float | None = None
+    requests: int = 0
+    policy: str = ""
+    bound_by: str | None = None
+    grams_per_kwh: float | None = None
+    carbon_stale: bool | None = None
+    watts: float | None = None
+    replicas: dict[str, int] = field(default_factory=dict)
 
 
 class LedgerBook:
@@ -74,34 +97,49 @@ class LedgerBook:
             safe=space.index(budget.safe_chain),
             interval_s=budget.exchange_s,
             burst_s=budget.burst_s,
+            repay_s=REPAY_S,
+            headroom=budget.headroom,
         )
         self._controller = PriceController(settings, clock)
         self._commitments: dict[str, Commitment] = {}
         self._settlements: dict[str, Settlement] = {}
         self._heard: dict[str, float] = {}
         self._usages: dict[str, Usage] = {}
+        self._used: dict[str, float] = {}
         self._pending_requests = 0
+        self._pending_weight = 0.0
         self._pending_flops = 0
-        self._reported = False
+        self._reported: set[str] = set()
         self._skipped = 0
         self._trajectory: deque[Point] = deque(maxlen=KEEP_SECONDS)
         self._record: PriceRecord | None = None
-        self.order = self._in_force = BudgetOrder(budget.flops_per_second, budget.policy, budget.fixed_chain)
+        self._safe = space.index(budget.safe_chain)
+        self.energy = EnergyBook(config.energy)
+        self.order = self._in_force = BudgetOrder.of(budget, budget.policy, budget.fixed_chain)
+        self._bound = Bound(None, None, None)
         self._apply()
         self._now: PriceNow = self._controller.tick(0.0, 0.0)
 
     # What comes in
 
-    def commit(self, account: Commitment) -> Orders:
-        """Take in an allocator's account; returns its orders. The same account twice changes nothing."""
-        self._reported = True
+    def commit(self, account: Commitment) -> None:
+        """Take in an allocator's account. The same account twice changes nothing."""
+        self._reported.add(account.reporter)
         known = self._commitments.get(account.reporter)
         self._pending_requests += max(account.requests - (known.requests if known else 0), 0)
+        self._pending_weight += max(account.weight - (known.weight if known else 0.0), 0.0)
         self._pending_flops += max(account.flops - (known.flops if known else 0), 0)
         self._commitments[account.reporter] = account
         self._heard[account.reporter] = self._clock()
         self._note_usage(account.usage)
-        return self.orders()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every allocator that lives has reported since the last tick, so that there is nothing to wait for."""
+        return self._live() <= self._reported
+
+    def _live(self) -> set[str]:
+        return {reporter for reporter, heard in self._heard.items() if self._clock() - heard <= LIVE_S}
 
     def settle(self, account: Settlement) -> None:
         """Take in a gateway's account. The same account twice changes nothing."""
@@ -130,42 +168,65 @@ class LedgerBook:
         """
         self.space.index(order.fixed_chain)
         self.order = order
-        self._apply()
+        self._apply(always=True)
 
-    def _apply(self) -> None:
+    def limits(self) -> Limits:
+        """The operator's limits that hold at this hour."""
+        return self.order.limits_at(self._wall())
+
+    def _apply(self, *, always: bool = False) -> None:
+        """Hand the budget that binds now, in FLOP/s, to the controller."""
+        self._bound = self.energy.bound(self.limits(), self._wall())
         # Under a fixed chain nothing obeys the price: without a budget the controller does not learn from that.
-        greenflow = self.order.policy == "greenflow"
-        self._controller.set_budget(self.order.flops_per_second if greenflow else None)
+        budget = self._bound.flops_per_second if self.order.policy == "greenflow" else None
+        held = self._controller.budget
+        # What a FLOP draws is learned all the time: a budget that moves by a hair is left alone.
+        if always or (budget is None) != (held is None) or (budget and held and abs(budget / held - 1) > CHANGE):
+            self._controller.set_budget(budget)
 
     def _note_usage(self, usage: Usage) -> None:
         known = self._usages.get(usage.replica)
         if known is None or usage.cpu_seconds >= known.cpu_seconds:
             self._usages[usage.replica] = usage
+            self._used[usage.replica] = self._clock()
+
+    def meter(self, windows: Mapping[str, EnergyWindow], intensity: CarbonIntensity | None, own: Usage) -> None:
+        """Take in what the nodes used since the last time, ``windows`` by node; ``own`` is the ledger's usage."""
+        flops: Counter[str] = Counter()
+        for account in self._settlements.values():
+            flops.update(account.chain_flops)
+        self.energy.observe(windows, [*self._usages.values(), own], flops, intensity, self._wall())
 
     # What goes out
 
     def tick(self) -> None:
         """Turn what was committed since the last tick into a new price.
 
-        Ticks and reports have timers of their own. A tick that falls between two reports has seen no traffic where
-        there is some, and would price it at nothing: it is left out, a few times in a row at most.
+        A tick without any report has seen no traffic where there may be some, and would price it at nothing: it is left
+        out, a few times in a row at most.
         """
         if self._commitments and not self._reported and self._skipped < MAX_SKIPPED:
             self._skipped += 1
             return
-        self._reported, self._skipped = False, 0
+        self._reported, self._skipped = set(), 0
+        self._apply()
         requests, spend = max(self._pending_requests, 0), max(self._pending_flops, 0)
         # A correction that exceeds what was committed since is carried over, not lost.
         self._pending_requests -= requests
         self._pending_flops -= spend
-        self._now = self._controller.tick(float(requests), float(spend))
+        # Requests of which no allocator knows were not paced.
+        weight, self._pending_weight = self._pending_weight if self._pending_weight else float(requests), 0.0
+        self._now = self._controller.tick(float(requests), float(spend), weight)
         self._in_force = self.order  # policy and price change together
         second = float(int(self._wall()))
         if not self._trajectory or self._trajectory[-1].t != second:
-            self._trajectory.append(Point(second, 0, 0.0, 0, None, 0, ""))
+            self._trajectory.append(Point(second, replicas=self._replicas()))
         point = self._trajectory[-1]
         point.version, point.price, point.policy = self._now.version, self._now.price, self.order.policy
-        point.budget = self.order.flops_per_second
+        point.budget, point.bound_by = self._bound.flops_per_second, self._bound.by
+        point.watts = self.energy.watts
+        if self.energy.intensity is not None:
+            point.grams_per_kwh, point.carbon_stale = self.energy.intensity.grams_per_kwh, self.energy.intensity.stale
         point.spend += spend
         point.requests += requests
 
@@ -179,16 +240,27 @@ class LedgerBook:
                 reason = Reason.NO_PRICE
             elif now.reason is not None and "expired" in now.reason:
                 reason = Reason.PRICE_EXPIRED
-        alive = sum(self._clock() - heard <= LIVE_S for heard in self._heard.values())
-        allowance = None if now.allowance is None else now.allowance / max(alive, 1)
+        part = 1.0 / max(len(self._live()), 1)
+        allowance = None if now.allowance is None else now.allowance * min(SLACK * part, 1.0)
+        pace = None if now.pace is None else now.pace.share(part)
         policy, fixed = self._in_force.policy, self.space.index(self._in_force.fixed_chain)
-        return Orders(policy, fixed, now.directive, now.price, int(reason), allowance)
+        directive = now.directive
+        if self._bound.flops_per_second is None and self._bound.by is not None:
+            directive = replace(directive, capped=True, cheapest=self._safe)
+            reason = Reason.BUDGET_UNKNOWN
+        return Orders(policy, fixed, directive, now.price, int(reason), allowance, pace)
+
+    def _replicas(self) -> dict[str, int]:
+        now = self._clock()
+        alive = (u.deployment for u in self._usages.values() if now - self._used[u.replica] <= LIVE_S)
+        return dict(sorted(Counter(alive).items()))
 
     def budget(self) -> dict[str, Any]:
         """The answer to ``GET /v1/budget``; rates in requests or FLOPs per second, price in reward per FLOP."""
         now = self._now
         return {
-            **asdict(self.order),
+            **self.order.told(),
+            "in_force": {**asdict(self.limits()), "binding": asdict(self._bound)},
             "price": now.price,
             "price_version": now.version,
             "request_rate": now.request_rate,
@@ -230,6 +302,7 @@ class LedgerBook:
                 "dropped": sum(a.samples_dropped for a in committed),
             },
             "cpu_seconds": dict(cpu),
+            "energy": self.energy.told(),
             "trajectory": [asdict(point) for point in self._trajectory if point.t >= since],
         }
 
@@ -239,12 +312,13 @@ class LedgerBook:
         """What a restarted ledger needs beside the price store, JSON-able, FLOPs exact; and the newest points."""
         state = {
             "session": self.session,
-            "order": asdict(self.order),
+            "order": self.order.told(),
             "commitments": [asdict(a) for a in self._commitments.values()],
             "settlements": [asdict(a) for a in self._settlements.values()],
             "usages": [asdict(u) for u in self._usages.values()],
             "pending": [self._pending_requests, self._pending_flops],
             "controller": self._controller.state(),
+            "energy": self.energy.state(),
         }
         return state, [asdict(p) for p in list(self._trajectory)[-5:]]
 
@@ -259,8 +333,11 @@ class LedgerBook:
         self._usages = {u["replica"]: Usage(**u) for u in state["usages"]}
         self._pending_requests, self._pending_flops = (int(n) for n in state["pending"])
         self._trajectory = deque((Point(**p) for p in points), maxlen=KEEP_SECONDS)
-        self.order = self._in_force = BudgetOrder(**state["order"])
+        self._used = dict.fromkeys(self._usages, self._clock())
+        self.order = self._in_force = BudgetOrder.read(state["order"])
         self.space.index(self.order.fixed_chain)
         self._controller.restore(state["controller"])
+        self.energy.restore(state["energy"])
+        self._apply()
         self._now = self._controller.tick(0.0, 0.0)
         return True

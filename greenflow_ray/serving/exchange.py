@@ -20,7 +20,7 @@ TIMEOUT_S = 2.0
 
 
 class Exchange:
-    """Every ``budget.exchange_s`` seconds: sends what ``report`` says by ledger method ``method``, hears the reply.
+    """Every ``period_s`` seconds: sends what ``report`` says by ledger method ``method``, hears the reply.
 
     A ledger that does not answer is looked up, if need be created, anew; meanwhile the replica acts on what it knows.
     """
@@ -33,12 +33,14 @@ class Exchange:
         method: str,
         report: Callable[[], Any],
         hear: Callable[[Any], None],
+        *,
+        period_s: float,
     ) -> None:
         self._introduction = (session, config, space)
         self._method = method
         self._report = report
         self._hear = hear
-        self._period_s = config.budget.exchange_s
+        self._period_s = period_s
         self._handle: Any = None
         self._lock = threading.Lock()
         self._silent = False

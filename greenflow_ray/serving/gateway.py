@@ -68,7 +68,9 @@ class Gateway:
         self._service = Recommender(space, catalog, path, self._account, self._feedback, calls, serving)
         self._metrics = GatewayMetrics()
         self._counted: tuple[Counter[str], ...] = (Counter(), Counter(), Counter(), Counter())
-        self._exchange = Exchange(session, config, space, "settle", self._report, self._record)
+        self._exchange = Exchange(
+            session, config, space, "settle", self._report, self._record, period_s=config.budget.settle_s
+        )
         self._exchange.start()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -106,9 +108,7 @@ class Gateway:
         return answer
 
     async def _set_budget(self, order: Budget) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._ledger(
-            lambda ledger: ledger.set_budget.remote(order.flops_per_second, order.policy, order.fixed_chain)
-        )
+        answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.set_budget.remote(order))
         return answer
 
     async def _stats(self, since: float) -> dict[str, Any]:

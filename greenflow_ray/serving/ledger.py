@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import sqlite3
 import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +19,22 @@ import ray
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.errors import PricingInputError, StoreError
+from greenflow_ray.energy.carbon import now, source_for
+from greenflow_ray.energy.carbon_api import LastKnown
+from greenflow_ray.errors import InvalidInput, PricingInputError, StoreError
 from greenflow_ray.pricing.store import PriceRecord, PriceStore, open_store
-from greenflow_ray.serving.book import BudgetOrder, LedgerBook
+from greenflow_ray.serving.book import LedgerBook
+from greenflow_ray.serving.messages import Budget
+from greenflow_ray.serving.meters import Meters
+from greenflow_ray.serving.order import BudgetOrder
 from greenflow_ray.serving.wire import Commitment, Orders, Settlement, Usage
 
 log = logging.getLogger(__name__)
 
 NAME = "greenflow-ledger"
 NAMESPACE = "greenflow"
+HASTE, PATIENCE = 0.5, 1.5
+"""Exchange periods from one tick to the next, at least and at most: an allocator that is later is not waited for."""
 POLL_S = 1.0
 """The price store is asked, and the book saved, this often."""
 
@@ -69,6 +80,8 @@ class Ledger:
     def __init__(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
         self._saving = asyncio.Lock()
         self._loops: list[asyncio.Task[None]] = []
+        self._ticked = asyncio.Event()
+        self._last_tick = time.monotonic()
         self._open(session, config, space)
 
     def _open(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
@@ -83,15 +96,18 @@ class Ledger:
             found = self._file.load()
             if found is None or not self._book.restore(*found):
                 self._file.clear()
-        except (sqlite3.Error, OSError, KeyError, TypeError, ValueError, PricingInputError) as error:
+        except (sqlite3.Error, OSError, KeyError, TypeError, ValueError, InvalidInput) as error:
             log.warning("%s: state not restored (%s)", config.paths.ledger, error)
             self._book = LedgerBook(config, space, session)
+        self._limits = self._book.limits()
+        self._carbon = source_for(config.energy)
         self._publish(self._latest())
 
     def _wake(self) -> None:
         """Start the loops with the first message: a constructor has no event loop yet."""
         if not self._loops:
-            self._loops = [asyncio.create_task(work()) for work in (self._tick_loop, self._poll_loop)]
+            loops = (self._tick_loop, self._poll_loop, self._energy_loop)
+            self._loops = [asyncio.create_task(work()) for work in loops]
 
     async def begin(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
         """A replica introduces its session; a newer one (session ids sort by time) replaces the book."""
@@ -100,9 +116,21 @@ class Ledger:
             self._open(session, config, space)
 
     async def commit(self, session: str, account: Commitment) -> Orders | None:
-        """Exchange with an allocator; None: this session is not known here (introduce it) or is over."""
+        """Exchange with an allocator; None: this session is not known here (introduce it) or is over.
+
+        The last of the allocators to report makes the ledger tick, and all get their orders then, from accounts a
+        moment old.
+        """
         self._wake()
-        return self._book.commit(account) if session == self._session else None
+        if session != self._session:
+            return None
+        self._book.commit(account)
+        if time.monotonic() - self._last_tick >= HASTE * self._config.budget.exchange_s:
+            if self._book.complete:
+                self._tick()
+            else:
+                await self._ticked.wait()
+        return self._book.orders() if session == self._session else None
 
     async def settle(self, session: str, account: Settlement) -> dict[str, Any] | None:
         """Exchange with a gateway; returns the budget as ``GET /v1/budget`` shows it."""
@@ -116,14 +144,29 @@ class Ledger:
         """See :meth:`LedgerBook.budget`."""
         return self._book.budget()
 
-    async def set_budget(self, flops_per_second: float | None, policy: str, fixed_chain: str | None) -> dict[str, Any]:
+    async def set_budget(self, order: Budget) -> dict[str, Any]:
         """Follow a new order and answer when it is in force; without a chain the last one named stays."""
         before = self._book.order
-        self._book.set_budget(BudgetOrder(flops_per_second, policy, fixed_chain or before.fixed_chain))
-        log.info("budget changed from %s to %s", before, self._book.order)
+        self._book.set_budget(BudgetOrder.of(order, order.policy, order.fixed_chain or before.fixed_chain))
+        self._limits = self._book.limits()
+        await self._audit("PUT /v1/budget", before.told(), self._book.order.told())
         await self._save()
-        await asyncio.sleep(self._config.budget.exchange_s)  # by then a tick has passed
+        await asyncio.sleep(PATIENCE * self._config.budget.exchange_s)  # by then a tick has passed
         return self._book.budget()
+
+    async def _audit(self, by: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """A line for each change of the budget, beside the prices."""
+        line = {"time": datetime.now(UTC).isoformat(), "by": by, "before": before, "after": after}
+
+        def write() -> None:
+            with self._config.paths.audit.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+        log.info("budget changed: %s", line)
+        try:
+            await asyncio.to_thread(write)
+        except OSError as error:
+            log.warning("%s: not written (%s)", self._config.paths.audit, error)
 
     async def stats(self, since: float = 0.0) -> dict[str, Any]:
         """See :meth:`LedgerBook.stats`."""
@@ -135,19 +178,53 @@ class Ledger:
         """Process id, for operators and fault tests."""
         return os.getpid()
 
+    def _tick(self) -> None:
+        self._last_tick = time.monotonic()
+        try:
+            self._book.tick()
+        except Exception:
+            log.exception("tick failed; the last orders stay")
+        self._ticked.set()
+        self._ticked = asyncio.Event()
+
     async def _tick_loop(self) -> None:
+        """Ticks when the allocators did not: there is none, or one is late."""
+        late = PATIENCE * self._config.budget.exchange_s
         while True:
-            await asyncio.sleep(self._config.budget.exchange_s)
-            try:
-                self._book.tick()
-            except Exception:
-                log.exception("tick failed; the last orders stay")
+            await asyncio.sleep(max(self._last_tick + late - time.monotonic(), 0.01))
+            if time.monotonic() - self._last_tick >= late:
+                self._tick()
 
     async def _poll_loop(self) -> None:
         while True:
             await asyncio.sleep(POLL_S)
             self._publish(await asyncio.to_thread(self._latest))
+            limits = self._book.limits()
+            if limits != self._limits:
+                before, self._limits = self._limits, limits
+                await self._audit("schedule", asdict(before), asdict(limits))
             await self._save()
+
+    async def _energy_loop(self) -> None:
+        """Reads the nodes' meters and the grid's carbon intensity; without either, serving goes on as it was."""
+        energy = self._config.energy
+        meters = Meters(energy)
+        asked = -math.inf
+        while True:
+            try:
+                if time.monotonic() - asked >= energy.carbon.refresh_s:
+                    asked = time.monotonic()
+                    await asyncio.to_thread(self._refresh)
+                windows = await meters.read() if energy.live else {}
+                self._book.meter(windows, now(self._carbon), usage("ledger", "ledger"))
+            except Exception:
+                log.exception("the energy of this window is not known")
+            await asyncio.sleep(energy.window_s)
+
+    def _refresh(self) -> None:
+        """Ask a live source of carbon intensities."""
+        if isinstance(self._carbon, LastKnown):
+            self._carbon.refresh()
 
     def _latest(self) -> PriceRecord | None:
         """The store's newest record; None if the store is not to be had: the frontier in force stays."""
@@ -196,4 +273,10 @@ def connect(session: str, config: CascadeConfig, space: ChainSpace) -> Any:
 
 def usage(deployment: str, replica: str) -> Usage:
     """CPU-seconds of the calling process."""
-    return Usage(deployment, replica, time.process_time())
+    return Usage(deployment, replica, time.process_time(), _node())
+
+
+@cache
+def _node() -> str:
+    """Id of the node that this process runs on."""
+    return str(ray.get_runtime_context().get_node_id())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
+
+from greenflow_ray.config import BudgetFields
 
 MAX_LIST = 1000
 """Requests or feedback messages in one call."""
@@ -40,12 +42,19 @@ class Feedback(Message):
     clicks: list[Int64] = Field(max_length=MAX_LIST)
 
 
-class Budget(Message):
-    """What the operator allows: FLOPs per second (null: no limit) and how it is kept."""
+class Budget(Message, BudgetFields):
+    """What the operator allows and how it is kept. It replaces the whole order: name at least one limit."""
 
-    flops_per_second: float | None = Field(gt=0, description="FLOP/s; null: no limit")
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": [name]} for name in BudgetFields.model_fields]})
+
     policy: Literal["greenflow", "fixed"] = "greenflow"
     fixed_chain: str | None = Field(default=None, description="fullest, cheapest or a chain's name")
+
+    @model_validator(mode="after")
+    def _check_named(self) -> Self:
+        if not self.model_fields_set & set(BudgetFields.model_fields):
+            raise ValueError(f"name at least one of {', '.join(BudgetFields.model_fields)}; null is no limit")
+        return self
 
 
 class Receipt(BaseModel):
@@ -120,7 +129,7 @@ class Reader:
     def __init__(self, model: type[Message], *, lists: bool) -> None:
         self._one: TypeAdapter[Any] = TypeAdapter(model)
         self._many: TypeAdapter[Any] | None = None
-        schema = model.model_json_schema()
+        schema = _inlined(model.model_json_schema())
         self.schema: dict[str, Any] = schema
         if lists:
             self._many = TypeAdapter(Annotated[list[model], Field(min_length=1, max_length=MAX_LIST)])  # type: ignore[valid-type,arg-type,unused-ignore]
@@ -138,10 +147,25 @@ class Reader:
             raise invalid(error.errors(include_url=False, include_input=False, include_context=False)) from None
 
 
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema without definitions of its own: those of a part of an OpenAPI document would not be found."""
+    definitions = schema.pop("$defs", {})
+
+    def put(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return put(definitions[value["$ref"].rsplit("/", 1)[-1]])
+            return {name: put(part) for name, part in value.items()}
+        return [put(part) for part in value] if isinstance(value, list) else value
+
+    out: dict[str, Any] = put(schema)
+    return out
+
+
 def invalid(errors: Sequence[Any]) -> Refused:
     """The first of pydantic's errors as a 422."""
     first = errors[0]
     place = (".".join(str(part) for part in first["loc"]) or "body")[:LONGEST_NAME]  # callers choose unknown names
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    message = "Invalid JSON" if first["type"] == "json_invalid" else str(first["msg"])
+    message = "Invalid JSON" if first["type"] == "json_invalid" else str(first["msg"]).removeprefix("Value error, ")
     return Refused(422, "invalid_request", f"{place}: {message}{more}", place)

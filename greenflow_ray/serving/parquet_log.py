@@ -116,7 +116,8 @@ class ParquetLog:
         self._serial += 1
         partial = self._folder / f".{stem}.partial"
         try:
-            pq.write_table(pa.Table.from_batches(record_batches), partial, compression="zstd")
+            table = pa.Table.from_batches(record_batches)
+            pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
             path = self._folder / f"{stem}.parquet"
             partial.rename(path)
         except BaseException:

@@ -17,11 +17,12 @@ SCHEMA_VERSION = "1"
 
 
 def sample_schema(space: ChainSpace) -> pa.Schema:
-    """Columns and file metadata; costs and the chain space's digest say what the reward rows mean."""
+    """Columns and file metadata; names, costs and the chain space's digest say what the reward rows mean."""
     metadata = {
         "greenflow.schema": SCHEMA_VERSION,
         "greenflow.costs": json.dumps([chain.flops for chain in space.chains]),
         "greenflow.chains_digest": space.digest,
+        "greenflow.chain_names": json.dumps(space.names),
     }
     fields = [
         pa.field("time", pa.float64(), nullable=False),

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.pricing.choice import PriceDirective
+from greenflow_ray.pricing.pacing import Pace
 from greenflow_ray.ragged import Ragged
 
 
@@ -27,6 +28,7 @@ class Reason(IntEnum):
     ALLOCATOR_TIMEOUT = 6
     ALLOCATOR_UNAVAILABLE = 7
     DEADLINE = 8
+    BUDGET_UNKNOWN = 9
     STAGE = 16
 
 
@@ -41,11 +43,12 @@ def reason_text(code: int, stages: tuple[str, ...]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU-seconds that one replica's process has used since it started; sent along with its replies."""
+    """CPU-seconds that one replica's process has used since it started, and its node; sent along with its replies."""
 
     deployment: str
     replica: str
     cpu_seconds: float
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,8 @@ class Orders:
         directive: prices and who pays which.
         price: the one price to report, reward per FLOP.
         reason: why the directive is capped; :class:`Reason`, 0 if it is not.
-        allowance: FLOPs that this allocator may commit to until its next orders, None: no limit.
+        allowance: FLOPs that this allocator may commit to until its next orders are due, None: no limit.
+        pace: how its spend should go on from these orders; with it a budget is held even if no more orders come.
     """
 
     policy: str
@@ -144,14 +148,19 @@ class Orders:
     price: float
     reason: int
     allowance: float | None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """What an allocator replica has decided since it started; cumulative, so that a lost message loses nothing."""
+    """What an allocator replica has decided since it started; cumulative, so that a lost message loses nothing.
+
+    ``weight`` is the sum over its requests of the multipliers with which it paced their spend.
+    """
 
     reporter: str
     requests: int
+    weight: float
     flops: int
     own_flops: int
     samples: int
@@ -168,6 +177,7 @@ class Settlement:
         uncommitted_requests: requests of which no allocator is known to have decided.
         correction_flops: ``flops`` minus what allocators had committed for the same requests (may be negative).
         chains: answers by chain name.
+        chain_flops: ``flops`` by chain name.
         reasons: degraded answers by reason.
         usages: latest word of every replica this gateway has heard from.
         hop_p99: 99th percentile of recent batches' wall-clock by hop, seconds.
@@ -180,6 +190,7 @@ class Settlement:
     uncommitted_requests: int
     correction_flops: int
     chains: dict[str, int]
+    chain_flops: dict[str, int]
     reasons: dict[str, int]
     usages: tuple[Usage, ...]
     hop_p99: dict[str, float]

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import RequestBatch
-from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
-from greenflow_ray.serving.allocation import Allocator, paid_prices, propensity
+from greenflow_ray.pricing.choice import PriceDirective, request_hashes
+from greenflow_ray.serving.allocation import Allocator, paid_prices
 from greenflow_ray.serving.sample_log import SampleLog
 from greenflow_ray.serving.wire import AllocationBatch, Orders, Reason
 from tests.serving.fakes import NAN_USER, ByCost, cascade
@@ -152,16 +153,28 @@ def test_every_decision_is_sampled_with_its_propensity(tmp_path: Path) -> None:
     assert log.written == 8
 
 
+@pytest.mark.parametrize("exploration", [0.0, 0.4])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_propensity_is_the_frequency_over_hashes(share: float) -> None:
-    rng = np.random.default_rng(0)
-    n = 4000
-    rewards = np.repeat(ByCost(SPACE).predict(TableFeatures(WORLD.dataset.users).lookup(np.array([5]))), n, axis=0)
-    hashes = request_hashes(rng.integers(0, 2**63, n))
+def test_propensity_is_the_frequency_over_hashes(tmp_path: Path, share: float, exploration: float) -> None:
+    log = SampleLog(tmp_path, SPACE, cascade(tmp_path).sampling, start=False)
+    a = allocator(samples=log, budget={"exploration": exploration})
     d = directive(1e-6, 5e-5, share)
-    chains = choose(rewards, SPACE.costs, d, hashes)
-    p = propensity(rewards, SPACE.costs, d, hashes, chains)
+    a.follow(orders(d))
+    n = 8000
+    hashes = request_hashes(np.random.default_rng(0).integers(0, 2**63, n))
+    a.allocate(AllocationBatch(np.full(n, 5), hashes, ("r",) * n))
+    log.close()
+    (file,) = tmp_path.glob("*.parquet")
+    found = pq.read_table(file).to_pydict()
+    chains, p = np.array(found["chain"]), np.array(found["propensity"])
+    assert len(np.unique(chains)) >= (len(SPACE) if exploration else 1 + (0 < share < 1))
     for chain in np.unique(chains):
-        assert p[chains == chain][0] == pytest.approx(float(np.mean(chains == chain)), abs=0.03)
-    prices = paid_prices(d, hashes)
-    assert float(np.mean(prices == 5e-5)) == pytest.approx(share, abs=0.03)
+        assert np.ptp(p[chains == chain]) == 0
+        assert p[chains == chain][0] == pytest.approx(float(np.mean(chains == chain)), abs=0.02)
+    assert float(np.mean(paid_prices(d, hashes) == 5e-5)) == pytest.approx(share, abs=0.03)
+
+
+def test_nobody_explores_under_a_closed_cap() -> None:
+    a = allocator(budget={"exploration": 0.9})
+    a.follow(orders(directive(capped=True), reason=Reason.BUDGET_CAP))
+    assert set(a.allocate(ask(list(range(12)))).chains.tolist()) == {SPACE.cheapest}

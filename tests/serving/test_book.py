@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from greenflow_ray.energy.limits import Limits
+from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store import PriceRecord
-from greenflow_ray.serving.book import MAX_SKIPPED, BudgetOrder, LedgerBook
+from greenflow_ray.serving.book import LIVE_S, MAX_SKIPPED, SLACK, LedgerBook, Point
 from greenflow_ray.serving.ledger import StateFile
+from greenflow_ray.serving.order import BudgetOrder
 from greenflow_ray.serving.wire import Commitment, Reason, Settlement, Usage
 from tests.serving.fakes import cascade
 from tests.worlds import make_world
@@ -30,14 +33,20 @@ class Clock:
 
 
 def commitment(requests: int, flops: int, reporter: str = "a1") -> Commitment:
-    return Commitment(reporter, requests, flops, 7 * requests, requests, 0, Usage("allocator", reporter, 1.5))
+    return Commitment(
+        reporter, requests, float(requests), flops, 7 * requests, requests, 0, Usage("allocator", reporter, 1.5)
+    )
 
 
 def settlement(requests: int, flops: int, uncommitted: int = 0, correction: int = 0) -> Settlement:
     return Settlement(
-        "g1", requests, flops, 0, uncommitted, correction, {SPACE.names[0]: requests}, {},
+        "g1", requests, flops, 0, uncommitted, correction, {SPACE.names[0]: requests}, {SPACE.names[0]: flops}, {},
         (Usage("ranking-din", "d1", 2.0),), {"allocator": 0.004},
     )  # fmt: skip
+
+
+def order(policy: str, chain: str, flops_per_second: float | None = None) -> BudgetOrder:
+    return BudgetOrder(Limits(flops_per_second, None, None, None), (), policy, chain)
 
 
 def book(clock: Clock | None = None, session: str = "s1", **budget: object) -> LedgerBook:
@@ -95,14 +104,14 @@ def test_a_negative_correction_is_carried_over_not_lost() -> None:
 
 
 def test_without_a_frontier_a_budget_means_the_safe_chain() -> None:
-    orders = book(flops_per_second=1e6, policy="greenflow").commit(commitment(0, 0))
+    orders = book(flops_per_second=1e6, policy="greenflow").orders()
     assert orders.reason == Reason.NO_PRICE
     assert orders.directive.capped
     assert orders.directive.cheapest == SPACE.cheapest
 
 
 def test_without_a_budget_the_price_is_zero() -> None:
-    orders = book().commit(commitment(0, 0))
+    orders = book().orders()
     assert (orders.price, orders.reason, orders.allowance, orders.directive.capped) == (0.0, Reason.NONE, None, False)
 
 
@@ -116,13 +125,60 @@ def test_demand_above_the_budget_gets_a_price_and_an_allowance() -> None:
         clock.now += 0.2
         b.commit(commitment(4 * i, int(4 * i * mean)))
         b.tick()
-    orders = b.commit(commitment(4 * 29, int(4 * 29 * mean)))
+    orders = b.orders()
     assert orders.price > 0
     assert orders.directive.version == 1
     assert orders.allowance is not None
     b.commit(commitment(0, 0, "a2"))
-    shared = b.orders().allowance
-    assert shared == pytest.approx(orders.allowance / 2)
+    assert b.orders().allowance == pytest.approx(orders.allowance * SLACK / 2)
+
+
+def test_a_tick_need_not_wait_once_every_living_allocator_has_reported() -> None:
+    clock = Clock()
+    b = book(clock)
+    b.commit(commitment(1, 1, "a1"))
+    assert b.complete
+    b.commit(commitment(1, 1, "a2"))
+    b.tick()
+    b.commit(commitment(2, 2, "a1"))
+    assert not b.complete
+    clock.now += LIVE_S + 0.1
+    b.commit(commitment(3, 3, "a1"))
+    assert b.complete, "an allocator that has not been heard for long is not waited for"
+
+
+def test_limits_by_the_hour_and_in_watts() -> None:
+    clock = Clock()
+    clock.now = 86400.0 * 3
+    b = book(clock, schedule=[{"from_hour": 6, "flops_per_second": 1e6}, {"from_hour": 20, "watts": 30.0}])
+    b.tick()
+    assert b.limits() == Limits(watts=30.0), "before the first entry the last one holds"
+    assert b.orders().reason == Reason.BUDGET_UNKNOWN, "nobody knows yet what a FLOP draws"
+    assert (b.orders().directive.capped, b.orders().directive.cheapest) == (True, SPACE.cheapest)
+    clock.now += 6 * 3600.0
+    b.tick()
+    assert b.budget()["in_force"]["binding"]["by"] == "flops_per_second"
+    assert b.stats()["trajectory"][-1]["budget"] == 1e6
+
+
+def test_a_budget_in_watts_becomes_flops_by_what_serving_was_seen_to_draw() -> None:
+    clock = Clock()
+    b = book(clock, watts=10.0)
+    for i in range(1, 40):  # 20 W for 1e9 FLOP/s, all of it serving's
+        clock.now += 5.0
+        b.settle(replace(settlement(i, 5 * 10**9 * i), usages=(Usage("ranking-din", "d1", 5.0 * i, "n1"),)))
+        window = EnergyWindow(5.0, 100.0, 100.0, 0.0, 0.0, "estimated", "estimated", "made up", 5.0)
+        b.meter({"n1": window}, None, Usage("ledger", "ledger", 0.0, "n1"))
+        b.tick()
+    told = b.budget()
+    assert told["in_force"]["binding"]["flops_per_second"] == pytest.approx(5e8, rel=0.01)
+    energy = b.stats()["energy"]
+    assert energy["joules_attributed"] + energy["joules_unattributed"] == pytest.approx(energy["joules"])
+    point = b.stats()["trajectory"][-1]
+    assert (point["bound_by"], point["watts"], point["replicas"]) == ("watts", pytest.approx(20.0), {"ranking-din": 1})
+    second = book(clock, watts=10.0)
+    assert second.restore(json.loads(json.dumps(b.state()[0])), [])
+    assert second.budget()["in_force"] == told["in_force"]
 
 
 def test_a_tick_between_two_reports_is_not_taken_for_silence() -> None:
@@ -157,20 +213,20 @@ def test_a_closed_cap_says_so() -> None:
 
 def test_the_operators_order_takes_effect_and_a_wrong_one_does_not() -> None:
     b = book()
-    b.set_budget(BudgetOrder(None, "fixed", "fullest"))
+    b.set_budget(order("fixed", "fullest"))
     assert b.orders().policy == "greenflow", "policy and price change together, at the tick"
     b.tick()
     assert (b.orders().policy, b.orders().fixed_chain) == ("fixed", SPACE.fullest)
     with pytest.raises(ConfigError, match="nonsense"):
-        b.set_budget(BudgetOrder(1.0, "fixed", "nonsense"))
+        b.set_budget(order("fixed", "nonsense"))
     assert b.budget()["fixed_chain"] == "fullest"
-    b.set_budget(BudgetOrder(1e9, "greenflow", "fullest"))
+    b.set_budget(order("greenflow", "fullest", 1e9))
     assert b.budget()["flops_per_second"] == 1e9
 
 
 def test_a_restart_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     first = book()
-    first.set_budget(BudgetOrder(None, "fixed", "cheapest"))
+    first.set_budget(order("fixed", "cheapest"))
     first.commit(commitment(10, HUGE))
     first.settle(settlement(10, HUGE))
     first.tick()
@@ -208,7 +264,7 @@ def test_stats_are_json_and_start_where_asked() -> None:
         b.tick()
     stats = json.loads(json.dumps(b.stats(since=1004.0)))
     assert [p["t"] for p in stats["trajectory"]] == [1004.0, 1005.0]
-    assert set(stats["trajectory"][0]) == {"t", "version", "price", "spend", "budget", "requests", "policy"}
+    assert set(stats["trajectory"][0]) == {field.name for field in fields(Point)}
 
 
 def test_an_empty_frontier_is_refused_and_the_old_one_stays() -> None:

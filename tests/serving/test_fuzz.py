@@ -19,9 +19,10 @@ from schemathesis.python.asgi import get_client
 
 from greenflow_ray.config import SamplingConfig, ServingConfig
 from greenflow_ray.serving.account import Account
-from greenflow_ray.serving.book import BudgetOrder, LedgerBook
+from greenflow_ray.serving.book import LedgerBook
 from greenflow_ray.serving.feedback import FeedbackLog
 from greenflow_ray.serving.messages import Budget
+from greenflow_ray.serving.order import BudgetOrder
 from greenflow_ray.serving.path import CascadePath, PathSettings
 from greenflow_ray.serving.recommender import LedgerCalls, Recommender
 from greenflow_ray.serving.web import build_web
@@ -51,7 +52,7 @@ class Ledger:
         return self.book.budget()
 
     async def set_budget(self, order: Budget) -> dict[str, Any]:
-        self.book.set_budget(BudgetOrder(order.flops_per_second, order.policy, order.fixed_chain or "fullest"))
+        self.book.set_budget(BudgetOrder.of(order, order.policy, order.fixed_chain or "fullest"))
         self.book.tick()
         return self.book.budget()
 

@@ -93,4 +93,4 @@ class MirrorPrice:
 def _now(price: float | None, budget: float, cheapest: int) -> PriceNow:
     known = price if price is not None else 0.0
     directive = PriceDirective(known, known, 0.0, 1, price is None, cheapest)
-    return PriceNow(directive, known, budget, 0.0, 1.0, 1, None, None)
+    return PriceNow(directive, known, budget, 0.0, 1.0, 1, None, None, None)
