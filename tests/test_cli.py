@@ -29,6 +29,7 @@ TINY = {
     "training": {"epochs": 1, "targets_per_user": 4},
     "reward": {"epochs": 2, "hidden": 8},
 }
+COMMANDS = ("prepare", "train", "evaluate", "serve", "reprice", "join", "value", "loadtest", "report", "demo")
 
 
 @pytest.fixture
@@ -70,11 +71,11 @@ def fingerprints(folder: Path) -> dict[str, str]:
 def test_help_names_every_command(call: Call) -> None:
     code, out, _ = call("--help")
     assert code == 0
-    for command in ("prepare", "train", "evaluate", "serve", "reprice", "loadtest", "report", "demo", "simulate"):
+    for command in (*COMMANDS, "simulate"):
         assert command in out
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "serve", "reprice", "loadtest", "report", "demo"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(call: Call, command: str) -> None:
     code, out, _ = call(command, "--help")
     assert code == 0
@@ -133,10 +134,18 @@ def test_prepare_takes_a_path_and_tells_what_it_read(call: Call, tiny: Path, tmp
 
 
 def test_commands_out_of_order_say_what_to_run_first(call: Call, tmp_path: Path) -> None:
-    for command in ("report", "loadtest", "serve"):
+    for command in ("report", "loadtest", "serve", "value"):
         code, _, err = call(command, "--run", tmp_path / "nothing")
         assert code in (1, 2)
         assert "run `greenflow" in one_line(err)
+
+
+def test_join_without_samples_says_what_is_missing(call: Call, tmp_path: Path) -> None:
+    code, _, err = call("join", "--run", tmp_path / "nothing")
+    assert code == 2
+    assert "no sample files; serve traffic first" in one_line(err)
+    code, _, err = call("join", "--run", tmp_path / "nothing", "--horizon", -1)
+    assert (code, "horizon: -1 s" in one_line(err)) == (2, True)
 
 
 def test_train_reuses_then_refuses_altered_weights(call: Call, tiny: Path, tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import ray.data
 from ray.data.aggregate import AggregateFnV2
 from ray.data.block import Block, BlockAccessor
 
+from greenflow_ray.nearline.scan import run, scan
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement
 
@@ -109,18 +109,25 @@ class RefinementAggregate(_RewardAggregate):
 
 
 class RaySamples:
-    """Sample files as a Ray data set, read once and held by the cluster for both passes."""
+    """Sample files as a Ray data set, read once and held by the cluster for both passes.
+
+    Opening raises DataError if a file cannot be read.
+    """
 
     def __init__(self, files: Sequence[Path], costs: npt.NDArray[np.float64]) -> None:
         self._costs = costs
-        self._rows = ray.data.read_parquet([str(f) for f in files], columns=["reward"]).materialize()
+        self._rows = run(lambda: scan(files, ["reward"]).materialize())
 
     def frontier(self) -> tuple[Frontier, int]:
         """The frontier of all finite rows, and how many rows were refused."""
-        bad, frontier = FrontierAggregate.read(self._rows.aggregate(FrontierAggregate(self._costs))["frontier"] or b"")
+        bad, frontier = FrontierAggregate.read(self._sum(FrontierAggregate(self._costs)))
         return frontier, bad
 
     def refine(self, bucket: int) -> Refinement:
         """The edges of one bucket."""
         aggregate = RefinementAggregate(self._costs, bucket)
-        return aggregate.read(self._rows.aggregate(aggregate)["refinement"] or b"")
+        return aggregate.read(self._sum(aggregate))
+
+    def _sum(self, aggregate: _RewardAggregate) -> bytes:
+        found: bytes | None = run(lambda: self._rows.aggregate(aggregate))[aggregate.name]
+        return found or b""

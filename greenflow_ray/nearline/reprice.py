@@ -1,28 +1,33 @@
-"""One repricing: vet the window's samples, aggregate them into a frontier, publish by compare-and-swap."""
+"""One repricing: vet the window's samples, aggregate them into a frontier, publish by compare-and-swap and lease."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.errors import DataError, VersionConflict
-from greenflow_ray.nearline.window import look, retire, set_aside
+from greenflow_ray.errors import DataError, LeaseLost, VersionConflict
+from greenflow_ray.nearline.lease import LEASE_S, new_owner, renewed
+from greenflow_ray.nearline.retention import sweep
+from greenflow_ray.nearline.vetting import unreadable
+from greenflow_ray.nearline.window import Window, look, refuse_many, restamp, set_aside
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement, crossing
 from greenflow_ray.pricing.store import PriceDraft, PriceStore
 
-MAX_BAD_SHARE = 0.05
-"""Above this share of refused files nothing is published: something is wrong that a price must not hide."""
-
 
 class Samples(Protocol):
-    """Sample rows that can be summarised where they lie (on Ray Data in production)."""
+    """Sample rows that can be summarised where they lie (on Ray Data in production).
+
+    Opening or summarising them raises DataError, ArrowException or OSError if a file cannot be read.
+    """
 
     def frontier(self) -> tuple[Frontier, int]:
         """The frontier of all finite rows, and how many rows were refused."""
@@ -72,33 +77,58 @@ def reprice_once(
     clock: Callable[[], float],
     budget_per_second: float | None,
 ) -> Repriced:
-    """Aggregate the last ``sampling.window_s`` seconds and publish.
+    """Aggregate the last ``sampling.window_s`` seconds and publish, under the store's lease.
 
-    ``reader`` opens files with their chains' costs; ``clock`` gives Unix seconds. Two repricings at
-    once do no harm: the second finds a newer version than it expected and leaves it. Raises DataError if more than 5 %
-    of the window's files are bad; the published price stays.
+    ``reader`` opens files with their chains' costs; ``clock`` gives Unix seconds. Two repricings at once do no harm:
+    the second finds the lease taken, or a newer version than it expected, and leaves it. Files that cannot be read are
+    set aside. Raises DataError if more than 5 % of the window's files are bad; then nothing is moved, and the published
+    price stays.
     """
     started = clock()
+    owner = new_owner()
+    lease = store.acquire(owner, LEASE_S)
+    if lease.owner != owner:
+        until = datetime.fromtimestamp(lease.until, UTC).strftime("%H:%M:%S UTC")
+        reason = f"another repricing holds the lease until {until}"
+        return Repriced(False, _version(store), None, 0.0, 0, 0, 0, max(clock() - started, 0.0), reason)
+    with renewed(store, owner):
+        outcome = _reprice(config, store, reader, started, budget_per_second, owner)
+    return replace(outcome, seconds=max(clock() - started, 0.0))
+
+
+def _reprice(
+    config: CascadeConfig,
+    store: PriceStore,
+    reader: Reader,
+    now: float,
+    budget_per_second: float | None,
+    owner: str,
+) -> Repriced:
+    """What ``reprice_once`` does once it holds the lease; takes 0 seconds."""
     folder = config.paths.samples
-    window = look(folder, started - config.sampling.window_s)
-    if window.bad_share > MAX_BAD_SHARE:
-        first = window.bad[0]
-        raise DataError(
-            f"{folder}: {len(window.bad)} of {len(window.bad) + len(window.files)} sample files are bad (first: "
-            f"{first.path.name}: {first.reason}); nothing published, remove them or find who writes them"
-        )
+    restamp(folder, now)
+    sweep(config, now)
+    version = _version(store)
+    window = look(folder, now - config.sampling.window_s)
+    refuse_many(window.bad, window.seen, folder)
+    read: _Read | None = None
+    try:
+        read = _aggregate(reader, window)
+    except (DataError, pa.ArrowException, OSError):
+        found = unreadable(window.files, ("reward",))
+        if not found:
+            raise
+        window = window.without(found)
+        refuse_many(window.bad, window.seen, folder)
+        read = _aggregate(reader, window)
     set_aside(window.bad, folder)
-    latest = store.latest()
-    version = latest.version if latest else 0
     files, bad_files = len(window.files), len(window.bad)
-    if not window.files:
-        return Repriced(False, version, None, 0.0, 0, bad_files, 0, clock() - started, "no samples in the window")
-    samples = reader(window.files, window.costs)
-    frontier, bad_rows = samples.frontier()
+    if read is None:
+        return Repriced(False, version, None, 0.0, 0, bad_files, 0, 0.0, "no samples in the window")
+    samples, frontier, bad_rows = read
     if frontier.requests <= 0:
-        seconds = clock() - started
-        return Repriced(False, version, None, 0.0, files, bad_files, bad_rows, seconds, "no sample row was finite")
-    span = max(started - min(p.stat().st_mtime for p in window.files), config.sampling.flush_s)
+        return Repriced(False, version, None, 0.0, files, bad_files, bad_rows, 0.0, "no sample row was finite")
+    span = max(now - window.oldest, config.sampling.flush_s)
     price = _price(samples, frontier, budget_per_second, span * config.sampling.rate)
     draft = PriceDraft(
         frontier=frontier,
@@ -106,13 +136,31 @@ def reprice_once(
         requests=frontier.requests,
         meta={"chains": window.chains, "files": files, "bad_files": bad_files, "bad_rows": bad_rows},
     )
+    published, reason = False, None
     try:
-        version = store.publish(draft, expected_version=version).version
-        published, reason = True, None
+        version = store.publish(draft, expected_version=version, owner=owner).version
+        published = True
     except VersionConflict as conflict:
-        version, published, reason = conflict.found, False, "another repricing published first"
-    retire(folder, started - config.sampling.retention_s)
-    return Repriced(published, version, price, frontier.requests, files, bad_files, bad_rows, clock() - started, reason)
+        version, reason = conflict.found, "another repricing published first"
+    except LeaseLost:
+        version, reason = _version(store), "the lease expired before it had finished; the next repricing starts afresh"
+    return Repriced(published, version, price, frontier.requests, files, bad_files, bad_rows, 0.0, reason)
+
+
+_Read = tuple[Samples, Frontier, int]
+
+
+def _aggregate(reader: Reader, window: Window) -> _Read | None:
+    """The window's samples with their frontier and refused rows; None if there is no file."""
+    if not window.files:
+        return None
+    samples = reader(window.files, window.costs)
+    return samples, *samples.frontier()
+
+
+def _version(store: PriceStore) -> int:
+    latest = store.latest()
+    return latest.version if latest else 0
 
 
 def _price(samples: Samples, frontier: Frontier, budget_per_second: float | None, seconds: float) -> float | None:

@@ -1,4 +1,4 @@
-"""Pacing: what an allocator does between two orders, so that noise in traffic is made good at once, not a tick later."""
+"""Pacing: what an allocator does between two orders, so that noise in traffic is made good at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a price store holds: one published frontier with its price, as checksummed bytes."""
+"""What a price store holds: published frontiers with their prices, as checksummed bytes, and who may publish next."""
 
 from __future__ import annotations
 
@@ -47,6 +47,14 @@ class PriceRecord:
     requests: float
     published_at: float
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who may publish: ``owner``, until ``until`` (Unix seconds) unless renewed."""
+
+    owner: str
+    until: float
 
 
 def encode(draft: PriceDraft, version: int, published_at: float) -> tuple[PriceRecord, bytes]:

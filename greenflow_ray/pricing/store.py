@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from greenflow_ray.errors import CorruptRecord, StoreError, VersionConflict
+from greenflow_ray.errors import CorruptRecord, LeaseLost, StoreError, VersionConflict
 from greenflow_ray.pricing import records
-from greenflow_ray.pricing.records import PriceDraft, PriceRecord
+from greenflow_ray.pricing.records import Lease, PriceDraft, PriceRecord
 
-__all__ = ["PriceDraft", "PriceRecord", "PriceStore", "SqlitePriceStore", "open_store"]
+__all__ = ["Lease", "PriceDraft", "PriceRecord", "PriceStore", "SqlitePriceStore", "open_store"]
 
 
 class PriceStore(Protocol):
@@ -24,12 +24,28 @@ class PriceStore(Protocol):
         """The newest good record; corrupt ones are passed over. None while there is none."""
         ...
 
-    def publish(self, draft: PriceDraft, *, expected_version: int) -> PriceRecord:
+    def publish(self, draft: PriceDraft, *, expected_version: int, owner: str | None = None) -> PriceRecord:
         """Publish if the newest good record is ``expected_version`` (0: none yet), with a higher version than any
         before.
 
-        Raises VersionConflict if it is not, and PricingInputError if the draft is not finite.
+        With ``owner``, only while that owner holds the lease, in the same transaction. Raises VersionConflict or
+        LeaseLost if it is not so, and PricingInputError if the draft is not finite.
         """
+        ...
+
+    def acquire(self, owner: str, seconds: float) -> Lease:
+        """Take the lease for ``seconds`` if nobody else holds it; returns the one in force, which may be another's.
+
+        No other's lease outlasts ``seconds`` from now: where the clock was set back, it is shortened to that.
+        """
+        ...
+
+    def renew(self, owner: str, seconds: float) -> None:
+        """Hold the lease for ``seconds`` from now. Raises LeaseLost if it has expired or is another's."""
+        ...
+
+    def release(self, owner: str) -> None:
+        """Give the lease up if ``owner`` holds it."""
         ...
 
     def history(self, since: float = 0.0, limit: int = 1000) -> list[PriceRecord]:
@@ -41,11 +57,18 @@ class PriceStore(Protocol):
         ...
 
 
-_SCHEMA = """
+_PRICES = """
 CREATE TABLE IF NOT EXISTS prices (
   version INTEGER PRIMARY KEY CHECK (version >= 1),
   published_at REAL NOT NULL,
   record BLOB NOT NULL
+) STRICT
+"""
+_LEASE = """
+CREATE TABLE IF NOT EXISTS lease (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  owner TEXT NOT NULL,
+  until REAL NOT NULL
 ) STRICT
 """
 
@@ -67,7 +90,8 @@ class SqlitePriceStore:
         except OSError as error:
             raise StoreError(f"{self.path}: folder cannot be made ({error.strerror}); give another path") from error
         with self._session() as db:
-            db.execute(_SCHEMA)
+            db.execute(_PRICES)
+            db.execute(_LEASE)
 
     def __enter__(self) -> SqlitePriceStore:
         return self
@@ -115,27 +139,68 @@ class SqlitePriceStore:
         with self._session() as db:
             return self._newest_good(db)
 
-    def publish(self, draft: PriceDraft, *, expected_version: int) -> PriceRecord:
-        """See ``PriceStore``."""
-        draft.check()
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of it or nothing, with every other writer kept out meanwhile."""
         with self._session() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
-                newest = self._newest_good(db)
-                found = newest.version if newest else 0
-                if found != expected_version:
-                    raise VersionConflict(expected_version, found)
-                (highest,) = db.execute("SELECT coalesce(max(version), 0) FROM prices").fetchone()
-                record, blob = records.encode(draft, highest + 1, self._clock())
-                row = (record.version, record.published_at, blob)
-                db.execute("INSERT INTO prices (version, published_at, record) VALUES (?, ?, ?)", row)
-                db.execute("DELETE FROM prices WHERE version <= ?", (record.version - self._keep,))
+                yield db
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
-            return record
+
+    def publish(self, draft: PriceDraft, *, expected_version: int, owner: str | None = None) -> PriceRecord:
+        """See ``PriceStore``."""
+        draft.check()
+        with self._transaction() as db:
+            if owner is not None:
+                self._check_lease(db, owner)
+            newest = self._newest_good(db)
+            found = newest.version if newest else 0
+            if found != expected_version:
+                raise VersionConflict(expected_version, found)
+            (highest,) = db.execute("SELECT coalesce(max(version), 0) FROM prices").fetchone()
+            record, blob = records.encode(draft, highest + 1, self._clock())
+            row = (record.version, record.published_at, blob)
+            db.execute("INSERT INTO prices (version, published_at, record) VALUES (?, ?, ?)", row)
+            db.execute("DELETE FROM prices WHERE version <= ?", (record.version - self._keep,))
+        return record
+
+    def acquire(self, owner: str, seconds: float) -> Lease:
+        """See ``PriceStore``."""
+        with self._transaction() as db:
+            held, now = self._lease(db), self._clock()
+            mine = held is None or held.owner == owner or held.until <= now
+            lease = Lease(owner, now + seconds)
+            if held is not None and not mine:
+                lease = Lease(held.owner, min(held.until, now + seconds))
+            if lease != held:
+                db.execute("REPLACE INTO lease (one, owner, until) VALUES (1, ?, ?)", (lease.owner, lease.until))
+        return lease
+
+    def renew(self, owner: str, seconds: float) -> None:
+        """See ``PriceStore``."""
+        with self._transaction() as db:
+            self._check_lease(db, owner)
+            db.execute("UPDATE lease SET until = ?", (self._clock() + seconds,))
+
+    def release(self, owner: str) -> None:
+        """See ``PriceStore``."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM lease WHERE owner = ?", (owner,))
+
+    @staticmethod
+    def _lease(db: sqlite3.Connection) -> Lease | None:
+        row = db.execute("SELECT owner, until FROM lease").fetchone()
+        return None if row is None else Lease(*row)
+
+    def _check_lease(self, db: sqlite3.Connection, owner: str) -> None:
+        lease = self._lease(db)
+        if lease is None or lease.owner != owner or lease.until <= self._clock():
+            raise LeaseLost(owner)
 
     def history(self, since: float = 0.0, limit: int = 1000) -> list[PriceRecord]:
         """See ``PriceStore``."""

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import ray
 
+from greenflow_ray.errors import DataError
 from greenflow_ray.nearline.aggregate import FrontierAggregate, RaySamples, RefinementAggregate
+from greenflow_ray.nearline.reprice import reprice_once
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement, crossing
-from tests.nearline.test_reprice import COSTS, make_config, rows, write
+from greenflow_ray.pricing.store import SqlitePriceStore
+from tests.nearline.test_reprice import COSTS, damage_page, make_config, rows, write
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,18 @@ def test_two_passes_over_files_equal_one_process(cluster: None, tmp_path: Path) 
     alone = Refinement.build(together, COSTS, bucket, skip_bad=True).solve(expected, budget)
     assert found.price == alone.price
     assert found.cost == pytest.approx(alone.cost)
+
+
+@pytest.mark.serve
+def test_a_damaged_page_is_found_and_the_others_are_priced(cluster: None, tmp_path: Path) -> None:
+    config, store = make_config(tmp_path), SqlitePriceStore(tmp_path / "prices.sqlite")
+    files = [write(config, f"{i:02}", rows(i, 20)) for i in range(25)]
+    damage_page(files[4])
+    with pytest.raises(DataError, match="CRC checksum"):
+        RaySamples(files, COSTS)
+    now = files[0].stat().st_mtime + 5
+    outcome = reprice_once(config, store, RaySamples, lambda: now, 1e9)
+    assert (outcome.published, outcome.files, outcome.bad_files, outcome.requests) == (True, 24, 1, 480)
 
 
 def test_empty_accumulators_are_nothing() -> None:

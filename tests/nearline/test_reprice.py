@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
+import os
+import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,13 @@ from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import DataError
 from greenflow_ray.nearline.aggregate import reward_matrix
+from greenflow_ray.nearline.job import say
+from greenflow_ray.nearline.lease import LEASE_S
 from greenflow_ray.nearline.reprice import reprice_once
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement
 from greenflow_ray.pricing.solve import solve
-from greenflow_ray.pricing.store import SqlitePriceStore
+from greenflow_ray.pricing.store import PriceDraft, SqlitePriceStore
 
 COSTS = np.array([1e6, 2e6, 5e6, 9e6])
 
@@ -31,7 +35,9 @@ class LocalSamples:
 
     def __init__(self, files: Sequence[Path], costs: npt.NDArray[np.float64]) -> None:
         self.costs = costs
-        self.rewards = np.concatenate([reward_matrix(pq.read_table(f)["reward"]) for f in files])
+        self.rewards = np.concatenate(
+            [reward_matrix(pq.read_table(f, page_checksum_verification=True)["reward"]) for f in files]
+        )
 
     def frontier(self) -> tuple[Frontier, int]:
         frontier = Frontier.build(self.rewards, self.costs, skip_bad=True)
@@ -55,8 +61,17 @@ def write(config: CascadeConfig, name: str, rewards: npt.NDArray[np.float32]) ->
         b"greenflow.chains_digest": b"abc",
     }
     path = config.paths.samples / f"{name}.parquet"
-    pq.write_table(pa.table({"reward": column}).replace_schema_metadata(meta), path)
+    pq.write_table(pa.table({"reward": column}).replace_schema_metadata(meta), path, write_page_checksum=True)
     return path
+
+
+def damage_page(path: Path) -> None:
+    """Flip a bit of the data; the footer stays as it is."""
+    blob = bytearray(path.read_bytes())
+    blob[200] ^= 1
+    stat = path.stat()
+    path.write_bytes(blob)
+    os.utime(path, (stat.st_mtime, stat.st_mtime))
 
 
 def rows(seed: int, n: int = 200) -> npt.NDArray[np.float32]:
@@ -112,20 +127,123 @@ def test_a_few_bad_files_are_set_aside_and_counted(tmp_path: Path) -> None:
     assert (config.paths.samples / "refused" / "03.parquet").exists()
 
 
-def test_two_at_once_publish_once(tmp_path: Path) -> None:
-    config, store = make_config(tmp_path), SqlitePriceStore(tmp_path / "prices.sqlite")
+def test_of_two_at_once_the_second_leaves_it(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
     now = later(write(config, "a", rows(0)), 5)
-    other = itertools.count()
+    store = SqlitePriceStore(tmp_path / "prices.sqlite", clock=lambda: now)
+    seconds = []
 
     class Slow(LocalSamples):
         def frontier(self) -> tuple[Frontier, int]:
-            if next(other) == 0:  # while the first one aggregates, a second one starts and publishes
-                assert reprice_once(config, store, LocalSamples, lambda: now, None).published
+            seconds.append(reprice_once(config, store, LocalSamples, lambda: now, None))  # while the first aggregates
             return super().frontier()
+
+    outcome = reprice_once(config, store, Slow, lambda: now, None)
+    assert (outcome.published, outcome.version) == (True, 1)
+    until = datetime.fromtimestamp(now + LEASE_S, UTC).strftime("%H:%M:%S UTC")
+    assert seconds[0].as_dict() == {
+        **dict.fromkeys(("published", "requests", "files", "bad_files", "bad_rows", "seconds", "version"), 0),
+        "price": None,
+        "reason": f"another repricing holds the lease until {until}",
+    }
+    assert say(seconds[0]) == f"not published: {seconds[0].reason}; version 0 stays"
+    assert reprice_once(config, store, LocalSamples, lambda: now, None).version == 2, "the first has given it up"
+
+
+def test_a_price_published_without_a_lease_meanwhile_wins(tmp_path: Path) -> None:
+    config, store = make_config(tmp_path), SqlitePriceStore(tmp_path / "prices.sqlite")
+    now = later(write(config, "a", rows(0)), 5)
+
+    class Slow(LocalSamples):
+        def frontier(self) -> tuple[Frontier, int]:
+            found = super().frontier()
+            store.publish(PriceDraft(found[0], 1.0, 1.0), expected_version=0)
+            return found
 
     outcome = reprice_once(config, store, Slow, lambda: now, None)
     assert (outcome.published, outcome.version) == (False, 1)
     assert outcome.reason == "another repricing published first"
+
+
+def test_who_was_paused_past_its_lease_does_not_publish(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    now = [later(write(config, "a", rows(0)), 5)]
+    store = SqlitePriceStore(tmp_path / "prices.sqlite", clock=lambda: now[0])
+
+    class Paused(LocalSamples):
+        def frontier(self) -> tuple[Frontier, int]:
+            now[0] += LEASE_S + 1
+            return super().frontier()
+
+    outcome = reprice_once(config, store, Paused, lambda: now[0], None)
+    assert (outcome.published, outcome.version, store.latest()) == (False, 0, None)
+    assert "the lease expired" in str(outcome.reason)
+
+
+def test_pages_that_cannot_be_read_are_found_set_aside_and_counted(tmp_path: Path) -> None:
+    config, store = make_config(tmp_path), SqlitePriceStore(tmp_path / "prices.sqlite")
+    paths = [write(config, f"{i:02}", rows(i, 50)) for i in range(40)]
+    damage_page(paths[5])
+    now = later(paths[0], 5)
+    gone = []
+
+    class Vanishing(LocalSamples):
+        def __init__(self, files: Sequence[Path], costs: npt.NDArray[np.float64]) -> None:
+            if not gone:
+                paths[7].unlink()
+            gone.append(len(files))
+            super().__init__(files, costs)
+
+    outcome = reprice_once(config, store, Vanishing, lambda: now, None)
+    assert gone == [40, 38]
+    assert (outcome.published, outcome.files, outcome.bad_files, outcome.requests) == (True, 38, 2, 38 * 50)
+    assert [p.name for p in (config.paths.samples / "refused").iterdir()] == ["05.parquet"]
+    assert reprice_once(config, store, LocalSamples, lambda: now, None).bad_files == 0
+
+
+def test_too_many_damaged_pages_stop_it_and_nothing_is_moved(tmp_path: Path) -> None:
+    config, store = make_config(tmp_path), SqlitePriceStore(tmp_path / "prices.sqlite")
+    paths = [write(config, f"{i:02}", rows(i, 50)) for i in range(30)]
+    for path in paths[:2]:
+        damage_page(path)
+    now = later(paths[0], 5)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"2 of 30 sample files are bad .*nothing moved"):
+            reprice_once(config, store, LocalSamples, lambda: now, None)
+    assert store.latest() is None
+    assert len(list(config.paths.samples.iterdir())) == 30
+
+
+def test_a_failure_that_no_file_explains_is_raised(tmp_path: Path) -> None:
+    config, store = make_config(tmp_path), SqlitePriceStore(tmp_path / "prices.sqlite")
+    now = later(write(config, "a", rows(0)), 5)
+
+    class Broken(LocalSamples):
+        def frontier(self) -> tuple[Frontier, int]:
+            raise DataError("no memory")
+
+    with pytest.raises(DataError, match="no memory"):
+        reprice_once(config, store, Broken, lambda: now, None)
+    assert store.acquire("next", 1).owner == "next", "the lease is given up all the same"
+
+
+def test_a_clock_that_went_back_neither_loses_samples_nor_moves_the_price(tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    assert config.sampling.window_s == 300
+    made = time.time()
+    prices = []
+    for step in (0.0, 300.0):
+        folder = config.model_copy(update={"run": tmp_path / str(step)})
+        for i in range(10):  # one file every 20 s, the last one as the clock is set back by ``step``
+            os.utime(write(folder, f"{i}", rows(i)), (made + 20 * i, made + 20 * i))
+        now = made + 180 + 1 - step
+        outcome = reprice_once(folder, SqlitePriceStore(":memory:"), LocalSamples, lambda now=now: now, 2e7)  # type: ignore[misc]
+        assert (outcome.files, outcome.requests) == (10, 2000)
+        prices.append(outcome.price)
+        late = reprice_once(folder, SqlitePriceStore(":memory:"), LocalSamples, lambda now=now: now + 220, 2e7)  # type: ignore[misc]
+        assert 4 <= late.files <= 5, "they leave the window as they would have"
+    assert prices[0] > 0
+    assert prices[1] == pytest.approx(prices[0], rel=0.02)
 
 
 def test_rows_that_are_all_nan_publish_nothing(tmp_path: Path) -> None:

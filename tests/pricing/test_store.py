@@ -1,18 +1,20 @@
-"""The price store, on SQLite and on Redis: compare-and-swap, strictly rising versions, corruption refused."""
+"""The price store, on SQLite and on Redis: compare-and-swap under a lease, rising versions, corruption refused."""
 
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
-from greenflow_ray.errors import CorruptRecord, PricingInputError, StoreError, VersionConflict
+from greenflow_ray.errors import CorruptRecord, LeaseLost, PricingInputError, StoreError, VersionConflict
 from greenflow_ray.pricing import records
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store import PriceDraft, SqlitePriceStore, open_store
@@ -154,6 +156,125 @@ def test_nothing_is_published_that_is_not_finite(store, wrong):
     with pytest.raises(PricingInputError):
         store.publish(draft(**wrong), expected_version=0)
     assert store.latest() is None
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def leased(request, tmp_path):
+    """A store and its clock."""
+    clock = Clock()
+    where = request.getfixturevalue("redis_url") if request.param == "redis" else tmp_path / "prices.sqlite"
+    opened = open_store(where, clock=clock)
+    if request.param == "redis":
+        opened._client.flushall()
+    yield opened, clock
+    opened.close()
+
+
+def expire(store, clock, seconds):
+    """The lease's time runs out: on SQLite by our clock, on Redis by the server's."""
+    clock.now += seconds
+    if not isinstance(store, SqlitePriceStore):
+        store._client.delete(store._lease)
+
+
+def test_one_owner_at_a_time_holds_the_lease(leased):
+    store, _ = leased
+    assert store.acquire("a", 30).owner == "a"
+    held = store.acquire("b", 30)
+    assert held.owner == "a"
+    assert held.until == pytest.approx(1030, abs=1)
+    assert store.acquire("a", 60).until == pytest.approx(1060, abs=1), "its owner may take it again"
+    store.release("b")
+    assert store.acquire("b", 30).owner == "a", "only its owner gives it up"
+    store.release("a")
+    assert store.acquire("b", 30).owner == "b"
+
+
+def test_a_lease_frees_itself_by_expiry_and_is_not_renewed_after(leased):
+    store, clock = leased
+    store.acquire("a", 30)
+    store.renew("a", 30)
+    with pytest.raises(LeaseLost, match="b no longer holds the lease"):
+        store.renew("b", 30)
+    expire(store, clock, 31)
+    with pytest.raises(LeaseLost):
+        store.renew("a", 30)
+    assert store.acquire("b", 30).owner == "b"
+
+
+def test_who_has_lost_the_lease_does_not_publish(leased):
+    store, clock = leased
+    store.acquire("a", 30)
+    assert store.publish(draft(), expected_version=0, owner="a").version == 1
+    expire(store, clock, 31)
+    with pytest.raises(LeaseLost):
+        store.publish(draft(price=9.0), expected_version=1, owner="a")
+    store.acquire("b", 30)
+    with pytest.raises(LeaseLost):
+        store.publish(draft(price=9.0), expected_version=1, owner="a")
+    assert store.publish(draft(price=2.0), expected_version=1, owner="b").version == 2
+    assert store.latest().price == 2.0
+
+
+def test_a_lease_renewed_while_publishing_does_not_hinder_it(redis_url):
+    store = open_store(redis_url)
+    store._client.flushall()
+    store.acquire("a", 30)
+    decode, renewals = records.decode, []
+    store.publish(draft(), expected_version=0, owner="a")
+
+    def renewing(version, blob):
+        if len(renewals) < 2:
+            renewals.append(open_store(redis_url).renew("a", 60))
+        return decode(version, blob)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "decode", renewing)
+        assert store.publish(draft(), expected_version=1, owner="a").version == 2
+    assert len(renewals) == 2
+    store.close()
+
+
+def test_a_clock_set_back_does_not_lengthen_the_lease_of_who_died(tmp_path):
+    clock = Clock()
+    with SqlitePriceStore(tmp_path / "p.sqlite", clock=clock) as store:
+        store.acquire("dead", 30)
+        clock.now -= 300
+        assert store.acquire("b", 30).until == clock.now + 30
+        clock.now += 31
+        assert store.acquire("b", 30).owner == "b"
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO prices", "DELETE FROM prices", "COMMIT"])
+def test_killed_while_publishing_the_old_price_stays(tmp_path, statement):
+    path = tmp_path / "p.sqlite"
+    with SqlitePriceStore(path) as store:
+        store.publish(draft(price=1.0), expected_version=0)
+    code = f"""
+import os, signal
+from greenflow_ray.pricing.store import SqlitePriceStore
+from tests.pricing.test_store import draft
+store = SqlitePriceStore({str(path)!r})
+store.acquire("killed", 30)
+store._connection.set_trace_callback(lambda s: s.startswith({statement!r}) and os.kill(os.getpid(), signal.SIGKILL))
+store.publish(draft(price=2.0), expected_version=1, owner="killed")
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    late = SqlitePriceStore(path, clock=lambda: time.time() + 31)
+    assert late.latest().price == 1.0
+    assert late.acquire("next", 30).owner == "next"
+    assert late.publish(draft(price=3.0), expected_version=1, owner="next").version == 2
+    late.close()
 
 
 def test_two_processes_share_a_file(tmp_path):
