@@ -1,35 +1,129 @@
-"""Paired bootstrap over users: how sure one trace can be of a saving."""
+"""Bootstraps: how sure one trace can be of a saving, a rate, a quantile's difference or a mean over windows."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+CELLS = 4_000_000
+"""Numbers that one chunk of draws may hold."""
+
 
 def saving_interval(
     user_id: npt.NDArray[np.int64],
-    equal: npt.NDArray[np.float64],
-    greenflow: npt.NDArray[np.float64],
+    equal: Array,
+    greenflow: Array,
     rng: np.random.Generator,
     *,
     draws: int = 2000,
     level: float = 0.95,
-) -> tuple[float, float] | None:
+) -> Interval | None:
     """Percentile interval of 1 − Σ greenflow ÷ Σ equal, users drawn with replacement, both arms' rows together.
 
     All three are ``[n]``, one entry a request, in the same order. Whole users are drawn, because one user's requests
     depend on each other, and so do one request's two arms. None if EQUAL's sum is 0 or there are fewer than two users.
     """
+    found = ratio_interval(user_id, greenflow, equal, rng, draws=draws, level=level)
+    return (1 - found[1], 1 - found[0]) if found else None
+
+
+def ratio_interval(
+    user_id: npt.NDArray[np.int64],
+    over: Array,
+    under: Array,
+    rng: np.random.Generator,
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> Interval | None:
+    """Percentile interval of Σ over ÷ Σ under, whole users drawn; e.g. clicks per request with ``under`` of ones.
+
+    All ``[n]``, one entry a request. None if ``under`` sums to 0 or there are fewer than two users.
+    """
     users, row = np.unique(user_id, return_inverse=True)
     n = len(users)
-    if n < 2 or equal.sum() <= 0:
+    if n < 2 or under.sum() <= 0:
         return None
-    sums = np.stack([np.bincount(row, equal, n), np.bincount(row, greenflow, n)], axis=1)
-    totals = np.empty((draws, 2))
-    chunk = max(1, 4_000_000 // n)
+    sums = np.stack([np.bincount(row, over, n), np.bincount(row, under, n)], axis=1)
+    totals = np.concatenate([counts @ sums for counts in _drawn(n, n, draws, rng)])
+    totals = totals[totals[:, 1] > 0]
+    return _percentiles(totals[:, 0] / totals[:, 1], level)
+
+
+def quantile_difference_intervals(
+    user_id: npt.NDArray[np.int64],
+    equal: Array,
+    greenflow: Array,
+    quantiles: Sequence[float],
+    rng: np.random.Generator,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> list[Interval] | None:
+    """Percentile interval of each of GreenFlow's quantiles less EQUAL's, whole users drawn, both arms' rows together.
+
+    ``equal`` and ``greenflow`` are ``[n]``, e.g. latencies, NaN where there is none. None if an arm has no value or
+    there are fewer than two users.
+    """
+    users, row = np.unique(user_id, return_inverse=True)
+    if len(users) < 2 or not np.isfinite(equal).any() or not np.isfinite(greenflow).any():
+        return None
+    sides = []
+    for values in (equal, greenflow):
+        order = np.argsort(values)[: np.count_nonzero(np.isfinite(values))]  # NaN sorts last
+        sides.append((values[order], row[order]))
+    differences = []
+    for counts in _drawn(len(users), len(user_id), draws, rng):
+        old, new = (_weighted(values, counts[:, rows], quantiles) for values, rows in sides)
+        differences.append(new - old)
+    found = np.concatenate(differences)
+    found = found[np.isfinite(found).all(axis=1)]
+    return [_percentiles(column, level) for column in found.T] if len(found) else None
+
+
+def block_interval(
+    values: Array, rng: np.random.Generator, *, draws: int = 2000, level: float = 0.95, least: int = 8
+) -> Interval | None:
+    """Percentile interval of the mean of a series: circular block bootstrap, NaN left out.
+
+    Blocks of about the cube root of the series' length keep neighbours together, which depend on each other (Politis
+    and Romano 1992; Hall, Horowitz and Jing 1995). None for fewer than ``least`` values.
+    """
+    values = values[np.isfinite(values)]
+    n = len(values)
+    if n < least:
+        return None
+    length = max(1, round(n ** (1 / 3)))
+    starts = rng.integers(0, n, (draws, -(-n // length)))
+    rows = (starts[:, :, None] + np.arange(length)) % n
+    return _percentiles(values[rows.reshape(draws, -1)[:, :n]].mean(axis=1), level)
+
+
+def _drawn(n: int, cells: int, draws: int, rng: np.random.Generator) -> Iterator[Array]:
+    """How often each of ``n`` users was drawn, ``[some draws, n]`` at a time; ``cells`` numbers a draw will be held."""
+    chunk = max(1, CELLS // max(cells, 1))
     for start in range(0, draws, chunk):
-        size = min(chunk, draws - start)
-        totals[start : start + size] = rng.multinomial(n, np.full(n, 1 / n), size=size) @ sums
-    totals = totals[totals[:, 0] > 0]
-    low, high = np.quantile(1 - totals[:, 1] / totals[:, 0], [(1 - level) / 2, (1 + level) / 2])
+        yield rng.multinomial(n, np.full(n, 1 / n), size=min(chunk, draws - start)).astype(np.float64)
+
+
+def _weighted(ordered: Array, weights: Array, quantiles: Sequence[float]) -> Array:
+    """Quantiles of ascending values ``[n]`` under each row of ``weights`` ``[draws, n]``, float64 ``[draws, q]``.
+
+    NaN where the weights sum to 0.
+    """
+    below = np.cumsum(weights, axis=1)
+    out = np.full((len(weights), len(quantiles)), np.nan)
+    for draw, sums in enumerate(below):
+        if sums[-1] > 0:
+            out[draw] = ordered[np.searchsorted(sums, np.asarray(quantiles) * sums[-1])]
+    return out
+
+
+def _percentiles(values: Array, level: float) -> Interval:
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

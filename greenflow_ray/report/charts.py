@@ -1,8 +1,7 @@
-"""The report's pictures, drawn from the arms' rows; each comes wide for a desk and narrow for a phone."""
+"""Pictures of the arms' rows: chains, outcomes, latency; each comes wide for a desk and narrow for a phone."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -15,9 +14,9 @@ from matplotlib.patches import Patch
 
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import style
-from greenflow_ray.report.schema import Price, Report
-from greenflow_ray.report.style import BUDGET, EQUAL, GREEN, INK, MUTED, NARROW, PRICE, WIDE
-from greenflow_ray.report.windows import edges, spend, sums
+from greenflow_ray.report.schema import Report
+from greenflow_ray.report.style import EQUAL, GREEN, INK, NARROW, WIDE
+from greenflow_ray.report.windows import edges, sums
 
 _STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 SHOWN_CHAINS = 8
@@ -26,64 +25,6 @@ SHOWN_CHAINS = 8
 def bin_width(duration_s: float) -> float:
     """Width of a bin, seconds, that gives at most about 75 of them."""
     return next((step for step in _STEPS if duration_s / step <= 75), _STEPS[-1])
-
-
-@mpl.rc_context(style.RC)
-def spend_and_price(
-    report: Report, equal: ArmResult, greenflow: ArmResult, prices: Sequence[Price], *, narrow: bool = False
-) -> Figure:
-    """Requests, spend against the budget, and the price, over the same time."""
-    figure, (traffic, main, price) = style.figure(
-        NARROW if narrow else WIDE, 5.2 if narrow else 5.4, rows=(0.8, 3, 1.3)
-    )
-    width = bin_width(greenflow.duration_s)
-    bounds = edges(greenflow.duration_s, width)
-    spans = np.diff(bounds)
-    end = greenflow.duration_s
-
-    asked = sums(equal, bounds, np.ones(len(equal.requests))) / spans
-    traffic.stairs(asked, bounds, fill=True, color=MUTED, alpha=0.35, lw=0)
-    style.title(traffic, "Requests due, per second")
-
-    full, spent = spend(equal, bounds) / spans, spend(greenflow, bounds) / spans
-    limit = report.budget.flops_per_second
-    size, prefix = style.scale(max(full.max(initial=0), spent.max(initial=0), limit or 0))
-    main.stairs(full / size, bounds, color=EQUAL, lw=1.4)
-    main.stairs(spent / size, bounds, fill=True, color=GREEN, alpha=0.25, lw=0)
-    main.stairs(spent / size, bounds, color=GREEN, lw=1.8)
-    labels = [(_tail(full / size), "EQUAL", EQUAL), (_tail(spent / size), "GreenFlow", GREEN)]
-    if limit is not None:
-        main.axhline(limit / size, color=BUDGET, lw=1.4, ls=(0, (4, 2)))
-        labels.append((limit / size, "budget", BUDGET))
-    main.set_ylim(0, 1.06 * max(full.max(initial=0), spent.max(initial=0), limit or 0) / size or 1)
-    style.title(main, f"Spend, {prefix}FLOP/s ({width:g} s bins)")
-
-    if prices:
-        at, values = _course(prices, end)
-        unit, letter = _per_flop(float(values.max(initial=0)))
-        price.stairs(values * unit, at, color=PRICE, lw=1.6, baseline=None)
-        versions = [b.t for a, b in itertools.pairwise(prices) if b.version != a.version and 0 < b.t < end]
-        for moment in versions:
-            price.axvline(moment, color=PRICE, lw=0.8, alpha=0.35)
-        price.set_ylim(0, 1.1 * float(values.max()) * unit or 1)
-        marks = "; a vertical line: a new version" if versions and not narrow else ""
-        style.title(price, f"Price, clicks per {letter}FLOP{marks}")
-    else:
-        style.title(price, "Price: none was reported")
-    price.set_xlabel("seconds from the start")
-    for axes in (traffic, main, price):
-        style.tidy(axes)
-        axes.set_xlim(0, end)
-        axes.yaxis.set_major_locator(style.ticks({traffic: 2, main: 5, price: 3}[axes]))
-    if narrow:
-        main.legend(
-            handles=[Patch(color=colour, label=text) for _, text, colour in labels], ncols=3, loc="upper left",
-            fontsize=8, handlelength=0.9, columnspacing=1.0, borderaxespad=0.1,
-        )  # fmt: skip
-        main.set_ylim(0, main.get_ylim()[1] * 1.12)
-    else:
-        style.end_labels(main, end, labels)
-    return figure
 
 
 @mpl.rc_context(style.RC)
@@ -242,24 +183,6 @@ def short_names(arm: ArmResult, chains: Sequence[int]) -> list[str]:
         return [arm.chains[j] for j in chains]
     vary = [k for k in range(len(parts[0])) if len({p[k] for p in parts}) > 1] or list(range(len(parts[0])))
     return [" › ".join(p[k].replace(":", " ") for k in vary) for p in parts]
-
-
-def _tail(values: npt.NDArray[np.float64]) -> float:
-    """Where a line's label belongs: the mean of its last bins, which wanders less than the very last."""
-    return float(values[-4:].mean()) if len(values) else 0.0
-
-
-def _course(prices: Sequence[Price], end: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Edges and values of a price that holds until the next one."""
-    points = [p for p in prices if p.t < end] or [prices[0]]
-    times = np.array([*(p.t for p in points), max(end, points[-1].t + 1e-9)])
-    times[0] = min(times[0], end)
-    return times, np.array([p.price for p in points])
-
-
-def _per_flop(largest: float) -> tuple[float, str]:
-    """Factor and prefix that make a price per FLOP readable: clicks per M, G or T FLOP."""
-    return next(((f, p) for f, p in ((1e6, "M"), (1e9, "G"), (1e12, "T")) if largest * f >= 0.1), (1e9, "G"))
 
 
 def _ramp(n: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report.overhead import REPRICING
 from greenflow_ray.report.schema import Report
 
 LATE_S = 0.05
@@ -55,18 +56,49 @@ def reservations(report: Report, equal: ArmResult, greenflow: ArmResult) -> list
             )
         if arm.feedback_failed:
             out.append(f"{arm.feedback_failed:,} click messages of the {label} arm were not accepted by the server.")
-    if report.overhead.cpu_share is not None:
+    if report.overhead.cpu_share is not None and REPRICING not in report.overhead.cpu_seconds:
         out.append(
-            "GreenFlow's own share of CPU time is its allocator's and its ledger's; the repricing job's CPU time is "
-            "missing there, but is part of the node's energy."
+            "GreenFlow's own share of CPU time is its allocator's, ledger's and meters'; the repricing job's CPU time "
+            "is missing there, but is part of the node's energy."
         )
-    if report.carbon is not None and report.carbon.stale:
-        out.append("The carbon intensity was out of date; the last known value was used.")
+    out += _carbon(report)
+    if report.frontier is not None:
+        out.append(
+            "The revenue frontier is the reward model's prediction for sampled requests, the arms' points are realised "
+            "clicks; EQUAL's single chain need not lie on it."
+        )
+    out.append(_method(report))
     out.append(
         "Latency runs from the instant at which a request was due, so waiting in an overloaded server is counted."
         + (" Load generator and server ran on the same machine." if greenflow.cpu_seconds else "")
     )
     return out
+
+
+def _carbon(report: Report) -> list[str]:
+    """How grams were found."""
+    carbon, out = report.carbon, []
+    if carbon is not None and carbon.stale:
+        out.append("The carbon intensity was out of date at times; the last known value was used.")
+    if carbon is not None and carbon.lowest is not None:
+        known = any(m.watts is not None for m in report.course)
+        shape = "its energy is spread by serving's watts, EQUAL's" if known else "energy is spread"
+        out.append(
+            "The carbon intensity changed: grams add up by the second, for both arms at the intensity of the GreenFlow "
+            f"arm's second, so that they compare; {shape} evenly."
+        )
+    sci = report.arms.greenflow.sci
+    return [*out, f"SCI: {sci.note}."] if sci is not None else out
+
+
+def _method(report: Report) -> str:
+    """How intervals were found, and what has none."""
+    windows = report.budget.window_seconds
+    return (
+        "Intervals are 95 % percentile intervals of bootstraps: FLOPs, clicks and latency draw whole users, both arms' "
+        f"requests together; the budget's use and over-use draw blocks of neighbouring windows of {windows:g} s. CPU "
+        "time, energy and carbon are one reading an arm and have none. Another machine or trace may differ by more."
+    )
 
 
 def _change(saving: float) -> str:

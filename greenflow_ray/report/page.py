@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,56 +10,45 @@ from matplotlib.figure import Figure
 
 from greenflow_ray.config import RunPaths
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report import charts, html
+from greenflow_ray.report import charts, charts_carbon, charts_frontier, charts_time, html, sections
+from greenflow_ray.report.course import replicas_moved
 from greenflow_ray.report.html import save
-from greenflow_ray.report.schema import Arm, Price, Report, load
-from greenflow_ray.report.style import seconds, si, signed_percent
-from greenflow_ray.report.terminal import phase_lines
+from greenflow_ray.report.schema import Moment, Report, load
+from greenflow_ray.report.words import budget_lines, headline, latency_change, phase_lines, replica_line
 
 __all__ = ["headline", "rebuild", "render", "save"]
 
 
-def render(report: Report, equal: ArmResult, greenflow: ArmResult, trajectory: Sequence[Price] | None = None) -> str:
-    """HTML text of the page; ``trajectory`` defaults to the report's prices."""
-    prices = report.prices if trajectory is None else trajectory
-    pictures = [
-        (
-            "Spend against budget",
-            _spend_sentence(report),
-            "spend",
-            [charts.spend_and_price(report, equal, greenflow, prices, narrow=narrow) for narrow in (False, True)],
-        ),
-        (
-            "What it bought",
-            "Held-out clicks among the answered items, and FLOPs recounted from the answers' receipts."
-            + "".join(f" {line[0].upper()}{line[1:]}." for line in phase_lines(report)),
-            "outcomes",
-            [charts.outcomes(report, narrow=narrow) for narrow in (False, True)],
-        ),
-        (
-            "Which chains answered",
-            "A chain is the model and the number of items of every stage. EQUAL gives all requests the same one; "
-            "GreenFlow gives each the chain that is worth its price. Darker is dearer.",
-            "chains",
-            [charts.chain_mix(equal, greenflow, narrow=narrow) for narrow in (False, True)],
-        ),
-        (
-            "Latency",
-            "From the instant a request was due to its answer's last byte, so waiting in a queue counts.",
-            "latency",
-            [charts.latency(equal, greenflow, narrow=narrow) for narrow in (False, True)],
-        ),
-    ]
+def render(report: Report, equal: ArmResult, greenflow: ArmResult, course: Sequence[Moment] | None = None) -> str:
+    """HTML text of the page; ``course`` defaults to the report's."""
+    if course is not None:
+        report = report.model_copy(update={"course": tuple(course)})
     body = "\n".join(
         [
             _header(report),
-            _cards(report),
-            *(_picture(*entry) for entry in pictures),
-            html.section("Arm against arm", _arms(report)),
-            html.section("Where CPU time and energy went", _deployments(report)),
+            sections.cards(report),
+            _spend(report, equal, greenflow),
+            _bought(report, greenflow),
+            _picture(
+                "Which chains answered",
+                "A chain is the model and the number of items of every stage. EQUAL gives all requests the same one; "
+                "GreenFlow gives each the chain that is worth its price. Darker is dearer.",
+                "chains",
+                lambda narrow: charts.chain_mix(equal, greenflow, narrow=narrow),
+            ),
+            _replicas(report),
+            _picture(
+                "Latency",
+                "From the instant a request was due to its answer's last byte, so waiting in a queue counts. "
+                + _slower(report),
+                "latency",
+                lambda narrow: charts.latency(equal, greenflow, narrow=narrow),
+            ),
+            _carbon(report),
+            html.section("Arm against arm", sections.arms(report)),
             html.pair(
-                html.section("Models", _models(report)),
-                html.section("Reward model's calibration", _reward(report)),
+                html.section("Models", sections.models(report)),
+                html.section("Reward model's calibration", sections.reward(report)),
             ),
             html.section("Before you believe it", html.bullets(report.notes)),
             _footer(report),
@@ -77,180 +66,93 @@ def rebuild(run: Path | str) -> Path:
     return paths.report_html
 
 
-def headline(report: Report) -> str:
-    """The result in one line."""
-    saved, lost = report.saving.flops, report.saving.clicks
-    if saved is None or lost is None:
-        return "Two arms of one trace"
-    clicks = "no change in clicks" if round(lost, 3) == 0 else f"{signed_percent(-lost)} clicks"
-    return f"{abs(100 * saved):.1f} % {'less' if saved >= 0 else 'more'} computation, {clicks}"
+def _picture(title: str, sentence: str, name: str, draw: Callable[[bool], Figure], more: str = "") -> str:
+    """A section with a picture, drawn wide and narrow."""
+    return html.section(title, html.paragraph(sentence) + html.picture(title, name, [draw(False), draw(True)]) + more)
 
 
 def _header(report: Report) -> str:
     kind = "synthetic data" if report.synthetic else "real data"
+    when = report.created_at[:16].replace("T", " ") + " UTC" if report.created_at else ""
     return (
         f'<header><p class="kicker">GreenFlow report</p><h1>{escape(headline(report))}</h1>'
         f"<p>{escape(report.dataset)} ({kind}) · {report.requests:,} requests an arm over "
-        f"{report.arms.equal.duration_seconds:g} s · seed {report.seed} · {escape(_when(report))}</p></header>"
+        f"{report.arms.equal.duration_seconds:g} s · seed {report.seed} · {escape(when)}</p></header>"
     )
 
 
-def _cards(report: Report) -> str:
-    saving, arms, budget, overhead = report.saving, report.arms, report.budget, report.overhead
-    source = arms.greenflow.energy_source
-    energy = f"{source}, repricing and load generator included" if source else "not watched"
-    grams = (arms.equal.carbon_grams_per_1000_requests, arms.greenflow.carbon_grams_per_1000_requests)
-    held, over = "–", "no budget was set"
-    if budget.utilisation is not None and budget.overuse is not None:
-        held = f"{100 * budget.utilisation:.1f} % used"
-        over = f"{100 * budget.overuse:.2f} % over, {budget.windows} windows of {budget.window_seconds:g} s"
-    own = f"{_share(overhead.flops_share)} of FLOPs, {_share(overhead.cpu_share)} of CPU time"
-    own += f", {seconds(overhead.p99_seconds)} at p99" if overhead.p99_seconds is not None else ""
-    slow = (arms.equal.latency_seconds.p99, arms.greenflow.latency_seconds.p99)
-    entries = [
-        ("FLOPs", _change(saving.flops), _interval(report, "flops")),
-        ("Clicks", _change(saving.clicks), _interval(report, "clicks")),
-        ("CPU time", _change(saving.cpu_seconds), "all Serve processes"),
-        ("Energy of the node", _change(saving.energy), energy),
-        ("Budget", held, over),
-        ("Latency p99", seconds(slow[1]), f"EQUAL {seconds(slow[0])}"),
-        ("gCO2e per 1,000 requests", _number(grams[1], 3), f"EQUAL {_number(grams[0], 3)}"),
-        (
-            "GreenFlow's own cost",
-            _share(overhead.cpu_share if overhead.flops_share is None else overhead.flops_share),
-            own,
-        ),
-    ]
-    return html.cards("Headline figures, GreenFlow against EQUAL", entries)
+def _spend(report: Report, equal: ArmResult, greenflow: ArmResult) -> str:
+    first, *rest = budget_lines(report)
+    return _picture(
+        "Spend against budget",
+        f"{first} Each request counts at the instant it was due.",
+        "spend",
+        lambda narrow: charts_time.spend_and_price(report, equal, greenflow, report.course, narrow=narrow),
+        html.bullets(rest) if rest else "",
+    )
 
 
-def _picture(title: str, sentence: str, name: str, figures: Sequence[Figure]) -> str:
-    return html.section(title, html.paragraph(sentence) + html.picture(title, name, figures))
-
-
-def _spend_sentence(report: Report) -> str:
-    budget = report.budget
-    text = "Each request counts at the instant it was due."
-    if budget.flops_per_second is None:
-        return text + " No budget was set."
-    text += f" The budget is {si(budget.flops_per_second, 'FLOP/s')}."
-    if budget.utilisation is not None and budget.overuse is not None and budget.worst_window is not None:
-        text += (
-            f" Of what could be spent of it, GreenFlow spent {100 * budget.utilisation:.1f} % (windows of "
-            f"{budget.window_seconds:g} s); it overran by {100 * budget.overuse:.2f} % on average, and the fullest "
-            f"window took {100 * budget.worst_window:.0f} % of the budget."
+def _bought(report: Report, greenflow: ArmResult) -> str:
+    """Clicks against FLOPs: on the revenue frontier if it is known, else as bars."""
+    phases = "".join(f" {line[0].upper()}{line[1:]}." for line in phase_lines(report))
+    shown = report.frontier
+    if shown is None:
+        return _picture(
+            "What it bought",
+            "Held-out clicks among the answered items, and FLOPs recounted from the answers' receipts." + phases,
+            "outcomes",
+            lambda narrow: charts.outcomes(report, narrow=narrow),
         )
-    return text
+    return _picture(
+        "Revenue frontier",
+        "The curve is a prediction: the clicks that the reward model expects from the best mix of chains at each mean "
+        f"cost, from {shown.requests:,.0f} sampled requests. The dots are what happened: held-out clicks among the "
+        "answered items, and FLOPs recounted from the receipts." + phases,
+        "frontier",
+        lambda narrow: charts_frontier.frontier(report, shown, greenflow, narrow=narrow),
+    )
 
 
-def _arms(report: Report) -> str:
+def _replicas(report: Report) -> str:
+    """A picture where replicas changed, one sentence where they did not, nothing where they are unknown."""
+    end = report.arms.greenflow.duration_seconds
+    sentence = replica_line(report)
+    if not replicas_moved(report.course, end):
+        return html.section("Replicas", html.paragraph(sentence)) if sentence else ""
+    return _picture(
+        "Replicas",
+        sentence,
+        "replicas",
+        lambda narrow: charts_time.replicas(report, report.course, end, narrow=narrow),
+    )
+
+
+def _slower(report: Report) -> str:
+    if not report.saving.latency_seconds:
+        return ""
+    return f"GreenFlow less EQUAL: p50 {latency_change(report, 'p50')}, p99 {latency_change(report, 'p99')}."
+
+
+def _carbon(report: Report) -> str:
+    """Carbon over time where it changed, and where the energy went."""
     a, b = report.arms.equal, report.arms.greenflow
-    saving = report.saving
-    rows = [
-        ("Requests", f"{a.requests:,}", f"{b.requests:,}", ""),
-        ("Errors", f"{a.errors:,}", f"{b.errors:,}", ""),
-        ("Degraded answers", f"{a.degraded:,}", f"{b.degraded:,}", ""),
-        ("Clicks", f"{a.clicks:,}", f"{b.clicks:,}", _change(saving.clicks)),
-        ("FLOPs", si(a.flops, "FLOPs"), si(b.flops, "FLOPs"), _change(saving.flops)),
-        ("CPU-seconds", _number(a.cpu_seconds), _number(b.cpu_seconds), _change(saving.cpu_seconds)),
-        (f"Energy ({_labels(a, b)})", _unit(a.energy_joules, "J"), _unit(b.energy_joules, "J"), _change(saving.energy)),
-        ("Carbon, gCO2e", _number(a.carbon_grams, 3), _number(b.carbon_grams, 3), _change(saving.carbon)),
-        (
-            "Carbon per 1,000 requests, gCO2e",
-            _number(a.carbon_grams_per_1000_requests, 3),
-            _number(b.carbon_grams_per_1000_requests, 3),
-            "",
-        ),
-        *(
-            (f"Latency {q}", seconds(getattr(a.latency_seconds, q)), seconds(getattr(b.latency_seconds, q)), "")
-            for q in ("p50", "p95", "p99")
-        ),
-        ("Load generator's CPU-seconds", _number(a.client_cpu_seconds), _number(b.client_cpu_seconds), ""),
-    ]
-    carbon = report.carbon
-    source = (
-        f"<p>Carbon intensity: {carbon.grams_per_kwh:g} gCO2e/kWh, {escape(carbon.kind)} ({escape(carbon.source)}).</p>"
-        if carbon
-        else ""
-    )
-    return html.table(("", "EQUAL", "GreenFlow", "change"), rows) + source
-
-
-def _deployments(report: Report) -> str:
-    a, b = report.arms.equal, report.arms.greenflow
-    names = sorted(
-        a.cpu_seconds_by_deployment | b.cpu_seconds_by_deployment,
-        key=lambda n: -max(a.cpu_seconds_by_deployment.get(n, 0), b.cpu_seconds_by_deployment.get(n, 0)),
-    )
-    if not names:
-        return "<p>Serve's processes were not watched in this run.</p>"
-    rows = [
-        (
-            name,
-            _number(a.cpu_seconds_by_deployment.get(name)),
-            _number(b.cpu_seconds_by_deployment.get(name)),
-            _unit(a.energy_by_deployment_joules.get(name), "J"),
-            _unit(b.energy_by_deployment_joules.get(name), "J"),
+    if not a.energy_by_deployment_joules and not b.energy_by_deployment_joules:
+        return html.section("Where CPU time and energy went", sections.deployments(report))
+    over_time = ""
+    if charts_carbon.changing(report):
+        over_time = html.picture(
+            "Carbon over time", "carbon", [charts_carbon.carbon(report, narrow=n) for n in (False, True)]
         )
-        for name in names
-    ]
-    rows.append(
-        (
-            "unattributed (other processes)", "–", "–",
-            _unit(a.energy_unattributed_joules, "J"), _unit(b.energy_unattributed_joules, "J"),
-        )
-    )  # fmt: skip
-    head = ("deployment", "CPU-s EQUAL", "CPU-s GreenFlow", "energy EQUAL", "energy GreenFlow")
-    return html.table(head, rows) + (
-        "<p>The node's energy is shared by CPU-seconds; deployments and the unattributed rest add up to it exactly.</p>"
+    drawn = [charts_carbon.energy(report, narrow=narrow) for narrow in (False, True)]
+    bars = html.picture("Energy by deployment", "energy", drawn)
+    sentence = (
+        "The node's energy is shared by CPU-seconds; deployments and the unattributed rest (other processes, idling) "
+        "add up to it exactly."
     )
-
-
-def _models(report: Report) -> str:
-    if not report.models:
-        return "<p>No table of models was given.</p>"
-    return html.table(
-        ("stage", "model", "FLOPs an item", "AUC"),
-        [(m.stage, m.name, si(m.flops_per_item), _number(m.auc, 3)) for m in report.models],
-        words=2,
-    )
-
-
-def _reward(report: Report) -> str:
-    if not report.reward:
-        return "<p>No calibration was given.</p>"
-    return html.table(("measure", "value"), [(name, f"{value:.4g}") for name, value in report.reward.items()])
+    table = html.folded("CPU-seconds and joules as a table", sections.deployments(report))
+    return html.section("Energy and carbon", html.paragraph(sentence) + over_time + bars + table)
 
 
 def _footer(report: Report) -> str:
     versions = " · ".join(f"{escape(name)} {escape(version)}" for name, version in report.versions.items())
     return f"<footer><p>{versions}</p></footer>"
-
-
-def _change(saving: float | None) -> str:
-    return signed_percent(None if saving is None else -saving)
-
-
-def _interval(report: Report, name: str) -> str:
-    found = report.saving.intervals.get(name)
-    return f"95 % interval {signed_percent(-found[1])} to {signed_percent(-found[0])}" if found else ""
-
-
-def _when(report: Report) -> str:
-    return report.created_at[:16].replace("T", " ") + " UTC" if report.created_at else ""
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f} %"
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _unit(value: float | None, unit: str) -> str:
-    return "–" if value is None else si(value, unit)
-
-
-def _labels(a: Arm, b: Arm) -> str:
-    return " / ".join(dict.fromkeys(arm.energy_source or "not watched" for arm in (a, b)))

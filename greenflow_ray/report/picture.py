@@ -7,9 +7,9 @@ from pathlib import Path
 
 from greenflow_ray.files import whole
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report import charts, style
-from greenflow_ray.report.page import headline
-from greenflow_ray.report.schema import Price, Report
+from greenflow_ray.report import charts_time, style
+from greenflow_ray.report.schema import Moment, Report
+from greenflow_ray.report.words import headline
 
 
 def save_png(
@@ -17,13 +17,12 @@ def save_png(
     equal: ArmResult,
     greenflow: ArmResult,
     path: Path | str,
-    trajectory: Sequence[Price] | None = None,
+    course: Sequence[Moment] | None = None,
     *,
     dpi: int = 160,
 ) -> None:
     """Write spend against budget and price over time to ``path``, on white, atomically."""
-    prices = report.prices if trajectory is None else trajectory
-    figure = charts.spend_and_price(report, equal, greenflow, prices)
+    figure = charts_time.spend_and_price(report, equal, greenflow, report.course if course is None else course)
     data = f"{report.dataset}, synthetic data" if report.synthetic else report.dataset
     figure.suptitle(f"{headline(report)} ({data})", x=0.01, ha="left", color=style.INK, fontsize=12, weight="bold")
     with whole(path) as part:

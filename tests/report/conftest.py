@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 
+from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.carbon import CarbonIntensity
 from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.loadtest import trace
 from greenflow_ray.loadtest.result import ArmResult, Requests
-from greenflow_ray.report.build import build_report
+from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.report.build import build_report, trajectory_of
 from greenflow_ray.report.schema import Report
 
 CHAINS = tuple(f"dssm:2400>ydnn:{n}>{m}:{k}" for n in (20, 100, 400) for m in ("din", "dien") for k in (5, 20, 80))
@@ -80,7 +85,7 @@ def arms() -> tuple[ArmResult, ArmResult]:
     green.degraded[5], green.reason[5] = True, 0
     equal.status[9], equal.chain[9], equal.flops[9], equal.clicks[9] = 429, -1, 0, 0
     cpu = {"Gateway": 9.0, "Allocator": 0.4, "recall-dssm": 3.0, "pre-ranking-ydnn": 6.0, "ranking-din": 12.0}
-    cpu |= {"ranking-dien": 40.0, "proxy": 8.0, "controller": 4.0, "ledger": 0.1}
+    cpu |= {"ranking-dien": 40.0, "proxy": 8.0, "controller": 4.0, "ledger": 0.1, "meter": 0.2}
     less = {name: s * (0.5 if name.startswith("ranking") else 1.0) for name, s in cpu.items()}
     return make_arm("equal", equal, 2300.0, cpu), make_arm("greenflow", green, 2050.0, less)
 
@@ -98,5 +103,84 @@ def report(arms: tuple[ArmResult, ArmResult]) -> Report:
         reward_flops_per_request=41_000,
         allocator_p99_s=0.0014,
         carbon=CarbonIntensity(369.473, "codecarbon table, United States 2023, yearly average", "average", 0.0),
+        clock=lambda: 1_790_000_000.0,
+    )
+
+
+SPIKE = (30.0, 39.0)
+ORDER_T, CLEAN_T = 18.0, 46.0
+"""Seconds at which the operator lowers the budget, and at which the grid becomes dirty."""
+
+
+def ledger_rows(started_at: float) -> list[dict[str, Any]]:
+    """A ledger's trajectory: the budget is lowered, a spike comes, then carbon binds; replicas follow."""
+    rows: list[dict[str, Any]] = []
+    for second in range(-3, int(DURATION_S) + 2):
+        spike, dirty = SPIKE[0] <= second < SPIKE[1], second >= CLEAN_T
+        rows.append(
+            {
+                "t": started_at + second,
+                "version": 1 + max(second, 0) // 15,
+                "price": 4e-9 if spike else 2e-10 * (1 + 0.3 * np.sin(second / 4)) * (2.0 if dirty else 1.0),
+                "spend": 1_000,
+                "budget": BUDGET * (1.0 if second < ORDER_T else 0.75 if not dirty else 0.5),
+                "requests": 12,
+                "policy": "greenflow",
+                "bound_by": "grams_per_hour" if dirty else "flops_per_second",
+                "grams_per_kwh": 520.0 if dirty else 240.0,
+                "carbon_stale": second > 55,
+                "watts": 38.0 + 14.0 * spike - 9.0 * dirty + np.sin(second),
+                "replicas": {
+                    "gateway": 1,
+                    "ranking-dien": 1 + (second > 33) + (second > 36) - (second > 50),
+                    "ranking-din": 1 + (second > 35),
+                },
+            }
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def steered_arms(arms: tuple[ArmResult, ArmResult]) -> tuple[ArmResult, ArmResult]:
+    """The GreenFlow arm follows the budget of :func:`ledger_rows`, a second late."""
+    equal, green = arms
+    due = green.requests.scheduled
+    rows = ledger_rows(0.0)
+    budget = np.interp(due - 1.0, [row["t"] for row in rows], [row["budget"] for row in rows])
+    rate = np.histogram(due, np.arange(0.0, DURATION_S + 1.0))[0][np.maximum(due - 1.0, 0).astype(int)]
+    appetite = 0.7 + 0.6 * np.random.default_rng(3).random(len(due))
+    costs = np.sort(COSTS)
+    place = np.maximum(np.searchsorted(costs, appetite * budget / rate, side="right") - 1, 0)
+    chain = np.argsort(COSTS)[place].astype(np.int32)
+    lost = np.random.default_rng(4).random(len(due)) < 0.25 * (1 - costs[place] / costs[-1])
+    clicks = np.maximum(equal.requests.clicks - lost, 0)
+    requests = dataclasses.replace(green.requests, chain=chain, flops=np.array(COSTS)[chain], clicks=clicks)
+    return equal, dataclasses.replace(green, requests=requests)
+
+
+@pytest.fixture(scope="session")
+def frontier() -> Frontier:
+    """What more FLOPs are worth to a few hundred requests, with less and less return."""
+    appetite = np.random.default_rng(5).random((400, 1))
+    costs = np.array(COSTS, float)
+    return Frontier.build(0.7 + 0.9 * appetite * (1 - np.exp(-costs[None, :] / 1.5e8)), costs)
+
+
+@pytest.fixture(scope="session")
+def steered(steered_arms: tuple[ArmResult, ArmResult], frontier: Frontier) -> Report:
+    """A report in which everything moves."""
+    return build_report(
+        *steered_arms,
+        dataset="steered",
+        synthetic=True,
+        seed=7,
+        trajectory=trajectory_of(ledger_rows(steered_arms[1].started_at), steered_arms[1].started_at),
+        models=MODELS,
+        reward_flops_per_request=41_000,
+        repricing_cpu_seconds=4.5,
+        frontier=frontier,
+        carbon=CarbonIntensity(300.0, "replay of grid.csv", "average", 0.0),
+        energy=EnergyConfig(embodied_kg=1000.0),
+        spike=SPIKE,
         clock=lambda: 1_790_000_000.0,
     )

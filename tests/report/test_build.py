@@ -15,6 +15,8 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import schema
 from greenflow_ray.report.build import build_report, prices_of, trajectory_of
 from greenflow_ray.report.schema import Report
+from greenflow_ray.report.windows import BudgetCourse
+from tests.report.conftest import BUDGET, ledger_rows
 
 Arms = tuple[ArmResult, ArmResult]
 BARE: dict[str, Any] = {"dataset": "d", "synthetic": False, "seed": 0}
@@ -61,7 +63,8 @@ def test_every_figure_is_recounted_from_the_rows(report: Report, arms: Arms) -> 
     assert report.arms.greenflow.degraded_by_reason == {"ranking unavailable": 1}
     assert sum(report.arms.greenflow.chains.values()) == report.requests
     cpu = dict(green.cpu_seconds)
-    assert report.overhead.cpu_share == pytest.approx((cpu["Allocator"] + cpu["ledger"]) / sum(cpu.values()))
+    own = cpu["Allocator"] + cpu["ledger"] + cpu["meter"]
+    assert report.overhead.cpu_share == pytest.approx(own / sum(cpu.values()))
     own = 41_000 * report.requests
     assert report.overhead.flops_share == pytest.approx(own / (own + flops[1]))
     assert report.arms.equal.carbon_grams == pytest.approx(2300 / 3.6e6 * 369.473)
@@ -179,3 +182,105 @@ def test_a_foreign_report_is_refused_on_one_line(tmp_path: Path, text: str) -> N
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="cannot be read"):
         schema.load(tmp_path / "none.json")
+
+
+def test_a_report_of_before_the_course_reads_its_prices_as_one(report: Report, tmp_path: Path) -> None:
+    data = json.loads(report.to_json())
+    new = ("course", "frontier")
+    old = {name: value for name, value in data.items() if name not in new}
+    for arm in old["arms"].values():
+        del arm["sci"]
+    for name in ("intervals", "changes", "course", "spike", "lowest_flops_per_second", "highest_flops_per_second"):
+        del old["budget"][name]
+    del old["overhead"]["cpu_seconds"], old["saving"]["latency_seconds"], old["saving"]["latency_intervals"]
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(old))
+    found = schema.load(path)
+    assert found.prices == report.prices
+    assert [m.price for m in found.course] == [p.price for p in report.prices]
+    assert found.frontier is None
+
+
+def test_a_moving_report_reads_back(steered: Report, tmp_path: Path) -> None:
+    steered.save(tmp_path / "report.json")
+    assert schema.load(tmp_path / "report.json") == steered
+
+
+def test_the_budgets_course_spike_and_changes_are_told(steered: Report, steered_arms: Arms) -> None:
+    budget = steered.budget
+    assert budget.course == ((0.0, BUDGET), (18.0, 0.75 * BUDGET), (46.0, 0.5 * BUDGET))
+    mean = BUDGET * (18 + 28 * 0.75 + 14 * 0.5) / 60
+    assert budget.flops_per_second == pytest.approx(mean)
+    assert (budget.lowest_flops_per_second, budget.highest_flops_per_second) == (0.5 * BUDGET, BUDGET)
+    assert [c.t for c in budget.changes] == [18.0, 46.0]
+    green = steered_arms[1]
+    inside = (green.requests.scheduled >= 30) & (green.requests.scheduled < 31)
+    assert budget.spike is not None
+    assert budget.spike.first_second == pytest.approx(green.recounted[inside].sum() / (0.75 * BUDGET))
+    assert budget.spike.windows == 2
+    low, high = budget.intervals["utilisation"]
+    assert budget.utilisation is not None
+    assert low <= budget.utilisation <= high
+
+
+def test_a_budget_given_goes_before_the_ledgers(steered_arms: Arms) -> None:
+    given = BudgetCourse(np.array([0.0, 30.0]), np.array([1e9, 2e9]))
+    rows = ledger_rows(steered_arms[1].started_at)
+    course = trajectory_of(rows, steered_arms[1].started_at)
+    report = build_report(*steered_arms, budget=given, trajectory=course, **BARE)
+    assert report.budget.course == ((0.0, 1e9), (30.0, 2e9))
+
+
+def test_a_budget_that_never_rests_lists_no_changes(steered_arms: Arms) -> None:
+    wild = BudgetCourse(np.arange(60.0), np.where(np.arange(60) % 2 == 0, 1e9, 2e9))
+    report = build_report(*steered_arms, budget=wild, **BARE)
+    assert report.budget.changes == ()
+    assert len(report.budget.course) == 60
+
+
+def test_latency_differences_have_intervals(report: Report) -> None:
+    saving = report.saving
+    for name in ("p50", "p95", "p99"):
+        low, high = saving.latency_intervals[name]
+        assert low <= saving.latency_seconds[name] <= high
+    a, b = report.arms.equal.latency_seconds.p99, report.arms.greenflow.latency_seconds.p99
+    assert a is not None
+    assert b is not None
+    assert saving.latency_seconds["p99"] == pytest.approx(b - a)
+
+
+def test_own_share_counts_repricing_on_both_sides(steered: Report, steered_arms: Arms) -> None:
+    cpu = steered_arms[1].cpu_seconds
+    own = {"allocator": cpu["Allocator"], "ledger": cpu["ledger"], "repricing job": 4.5, "meter": cpu["meter"]}
+    assert steered.overhead.cpu_seconds == pytest.approx(own)
+    assert steered.overhead.cpu_share == pytest.approx(sum(own.values()) / (sum(cpu.values()) + 4.5))
+    arm = steered.arms.greenflow
+    assert arm.energy_by_deployment_joules["repricing job"] > 0
+    assert arm.energy_joules == pytest.approx(
+        math.fsum(arm.energy_by_deployment_joules.values()) + (arm.energy_unattributed_joules or 0.0)
+    )
+    assert "repricing job" not in steered.arms.equal.energy_by_deployment_joules
+    assert not any("repricing job's CPU time is missing" in note for note in steered.notes)
+
+
+def test_sci_is_what_runs_and_what_is_built_in_by_answered_requests(steered: Report, report: Report) -> None:
+    arm = steered.arms.equal
+    assert arm.sci is not None
+    assert arm.carbon_grams is not None
+    assert arm.sci.operational == pytest.approx(1000 * arm.carbon_grams / (arm.requests - arm.errors))
+    assert arm.sci.embodied is not None
+    assert arm.sci.grams == pytest.approx(arm.sci.operational + arm.sci.embodied)
+    assert report.arms.equal.sci is not None
+    assert report.arms.equal.sci.embodied is None
+    assert any("embodied carbon is left out" in note for note in report.notes)
+
+
+def test_a_dirtier_grid_weighs_in_both_arms_by_the_second(steered: Report) -> None:
+    assert steered.carbon is not None
+    mean = (46 * 240 + 14 * 520) / 60
+    assert steered.carbon.grams_per_kwh == pytest.approx(mean)
+    assert (steered.carbon.lowest, steered.carbon.highest, steered.carbon.stale) == (240.0, 520.0, True)
+    assert steered.arms.equal.carbon_grams == pytest.approx(2300 / 3.6e6 * mean)
+    # Serving's watts fell when the grid became dirty, so GreenFlow's joules met a cleaner grid than the mean's
+    assert steered.arms.greenflow.carbon_grams is not None
+    assert steered.arms.greenflow.carbon_grams < 2050 / 3.6e6 * mean

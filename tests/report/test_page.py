@@ -13,7 +13,7 @@ from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts, page, picture, style, terminal
 from greenflow_ray.report.build import build_report
-from greenflow_ray.report.schema import Price, Report
+from greenflow_ray.report.schema import Moment, Report
 
 Arms = tuple[ArmResult, ArmResult]
 VOID = {"meta", "br", "img", "link"}
@@ -80,9 +80,43 @@ def test_page_shows_the_reports_figures(html: str, report: Report) -> None:
 def test_pictures_name_their_axes_and_take_the_pages_colours(html: str) -> None:
     for label in ("Spend, GFLOP/s", "seconds from the start", "Price, clicks per GFLOP", "latency, milliseconds"):
         assert label in html
-    assert html.count("<svg") == 8  # four pictures, wide and narrow
+    assert html.count("<svg") == 10  # spend, outcomes, chains, latency and energy, wide and narrow
     assert "var(--green)" in html
     assert style.GREEN not in html
+
+
+@pytest.fixture(scope="module")
+def moving(steered: Report, steered_arms: Arms) -> str:
+    return page.render(steered, *steered_arms)
+
+
+def test_page_of_a_run_in_which_everything_moved(moving: str) -> None:
+    checker = Checker()
+    checker.feed(moving)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    assert {"spend", "frontier", "chains", "replicas", "latency", "carbon", "energy"} <= set(checker.ids)
+    text = " ".join(checker.text)
+    for part in ("Limit that binds", "240 → 520 gCO2e/kWh", "predicted frontier", "GreenFlow today", "ranking-dien"):
+        assert part in text
+    assert "The curve is a prediction" in text
+    assert "Replicas that did not change: gateway 1." in text
+    assert "At 18 s the budget went from 4.67 GFLOP/s to 3.50 GFLOP/s" in text
+
+
+def test_replicas_that_did_not_change_are_one_sentence(steered: Report, steered_arms: Arms) -> None:
+    still = [m.model_copy(update={"replicas": {"gateway": 1, "ranking-din": 2}}) for m in steered.course]
+    html = page.render(steered, *steered_arms, still)
+    assert "Replicas did not change: gateway 1, ranking-din 2." in html
+    assert 'id="replicas"' not in html
+
+
+def test_a_limit_that_never_changed_needs_no_band(steered: Report, steered_arms: Arms) -> None:
+    course = [m.model_copy(update={"bound_by": "watts", "grams_per_kwh": None, "watts": None}) for m in steered.course]
+    html = page.render(steered, *steered_arms, course)
+    assert "Limit that binds" not in html
+    assert "The limit that bound: watts 100" in html
+    assert 'id="carbon"' not in html  # an intensity that did not change has no picture
 
 
 def test_foreign_text_is_escaped(report: Report, arms: Arms) -> None:
@@ -148,6 +182,21 @@ def test_terminal_says_what_was_saved_and_where_the_report_lies(report: Report) 
     assert any("energy (estimated)" in line for line in lines)
 
 
+def test_terminal_says_what_moved(steered: Report) -> None:
+    console = Console(width=160)
+    with console.capture() as captured:
+        terminal.print_report(steered, console, "report.html")
+    text = captured.get()
+    for part in (
+        "The budget changed",
+        "first second took",
+        "repricing job 4.5 CPU-seconds",
+        "SCI",
+        "The limit that bound",
+    ):
+        assert part in text
+
+
 def test_terminal_does_not_hide_that_more_was_spent(report: Report) -> None:
     worse = report.model_copy(update={"saving": report.saving.model_copy(update={"flops": -0.1})})
     assert terminal.last_line(worse, "x").startswith("10.0 % of the FLOPs MORE spent")
@@ -155,7 +204,7 @@ def test_terminal_does_not_hide_that_more_was_spent(report: Report) -> None:
 
 def test_picture_is_a_png(report: Report, arms: Arms, tmp_path: Path) -> None:
     path = tmp_path / "main.png"
-    picture.save_png(report, *arms, path, [Price(t=0.0, version=1, price=1e-9)], dpi=40)
+    picture.save_png(report, *arms, path, [Moment(t=0.0, version=1, price=1e-9)], dpi=40)
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 

@@ -1,0 +1,163 @@
+"""Arm against arm: what was saved, phase by phase, and how the budget was kept, with intervals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report import schema
+from greenflow_ray.report.bootstrap import block_interval, quantile_difference_intervals, saving_interval
+from greenflow_ray.report.windows import (
+    BudgetCourse,
+    first_second,
+    kept,
+    over_after,
+    ratios,
+    settling_s,
+)
+
+WINDOW_S = 5.0
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+MOST_CHANGES = 12
+"""A budget that changed more often follows something, and its single changes say nothing."""
+
+
+def less(new: float | None, old: float | None) -> float | None:
+    """1 − new ÷ old, or None where that means nothing."""
+    return None if new is None or not old else 1 - new / old
+
+
+def saving(equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int) -> schema.Saving:
+    """Savings of the whole trace; intervals for what is counted a request at a time."""
+    a, b = arms.equal, arms.greenflow
+    users = equal.requests.user_id
+    intervals: dict[str, tuple[float, float]] = {}
+    for name, x, y in (
+        ("flops", equal.recounted, greenflow.recounted),
+        ("clicks", equal.requests.clicks, greenflow.requests.clicks),
+    ):
+        found = saving_interval(users, x.astype(np.float64), y.astype(np.float64), np.random.default_rng(seed))
+        if found is not None:
+            intervals[name] = found
+    slower, slower_intervals = _slower(equal, greenflow, arms, seed)
+    return schema.Saving(
+        flops=less(b.flops, a.flops),
+        clicks=less(b.clicks, a.clicks),
+        cpu_seconds=less(b.cpu_seconds, a.cpu_seconds),
+        energy=less(b.energy_joules, a.energy_joules),
+        carbon=less(b.carbon_grams, a.carbon_grams),
+        intervals=intervals,
+        latency_seconds=slower,
+        latency_intervals=slower_intervals,
+    )
+
+
+def _slower(
+    equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """GreenFlow's quantiles of latency less EQUAL's, seconds, and their intervals."""
+    old, new = (np.where(arm.ok, arm.requests.latency, np.nan) for arm in (equal, greenflow))
+    found = quantile_difference_intervals(
+        equal.requests.user_id, old, new, list(_QUANTILES.values()), np.random.default_rng(seed)
+    )
+    differences = {}
+    for name in _QUANTILES:
+        a, b = getattr(arms.equal.latency_seconds, name), getattr(arms.greenflow.latency_seconds, name)
+        if a is not None and b is not None:
+            differences[name] = b - a
+    return differences, dict(zip(_QUANTILES, found, strict=True)) if found else {}
+
+
+def phases(equal: ArmResult, greenflow: ArmResult, spike: tuple[float, float] | None) -> tuple[schema.Phase, ...]:
+    """Steady traffic and spike, each arm against arm on its own; nothing if there was no spike."""
+    if spike is None:
+        return ()
+    due = equal.requests.scheduled
+    inside = (due >= spike[0]) & (due < spike[1])
+    return tuple(
+        schema.Phase(
+            name=name,
+            requests=int(rows.sum()),
+            flops=less(float(greenflow.recounted[rows].sum()), float(equal.recounted[rows].sum())),
+            clicks=less(float(greenflow.requests.clicks[rows].sum()), float(equal.requests.clicks[rows].sum())),
+            degraded=int(greenflow.requests.degraded[rows].sum()),
+        )
+        for name, rows in (("steady traffic", ~inside), ("spike", inside))
+        if rows.any()
+    )
+
+
+def budget(
+    equal: ArmResult,
+    greenflow: ArmResult,
+    course: BudgetCourse | None,
+    spike: tuple[float, float] | None,
+    seed: int,
+) -> schema.Budget:
+    """How the GreenFlow arm kept its budget, also one that changed; each request counts at the instant it was due."""
+    if course is None:
+        return schema.Budget(flops_per_second=None, utilisation=None, overuse=None, window_seconds=WINDOW_S)
+    end = greenflow.duration_s
+    found = kept(equal, greenflow, course, WINDOW_S)
+    used, full = ratios(equal, greenflow, course, WINDOW_S)
+    intervals: dict[str, tuple[float, float]] = {}
+    for name, values in (("utilisation", used), ("overuse", np.maximum(full - 1, 0))):
+        interval = block_interval(values, np.random.default_rng(seed))
+        if interval is not None:
+            intervals[name] = interval
+    inside = (course.times < end) & (np.append(course.times[1:], math.inf) > 0)
+    rates = course.flops_per_second[inside]
+    points = tuple((float(t), _finite(float(rate))) for t, rate in zip(course.times[inside], rates, strict=True))
+    return schema.Budget(
+        flops_per_second=_finite(float(course.integral(np.array([0.0, end]))[0]) / end),
+        utilisation=found.utilisation,
+        overuse=found.overuse,
+        window_seconds=WINDOW_S,
+        windows=found.windows,
+        worst_window=found.worst,
+        lowest_flops_per_second=_finite(float(rates.min())),
+        highest_flops_per_second=_finite(float(rates.max())),
+        intervals=intervals,
+        course=points if len(points) > 1 else (),
+        changes=_changes(greenflow, course),
+        spike=_spike(greenflow, course, spike),
+    )
+
+
+def _changes(greenflow: ArmResult, course: BudgetCourse) -> tuple[schema.BudgetChange, ...]:
+    end = greenflow.duration_s
+    found = course.steps(end)
+    if len(found) > MOST_CHANGES:
+        return ()
+    due, flops = greenflow.requests.scheduled, greenflow.recounted
+    until = [t for t, _, _ in found[1:]] + [end]
+    return tuple(
+        schema.BudgetChange(
+            t=t,
+            before=_finite(before),
+            after=_finite(after),
+            settling_seconds=settling_s(due, flops, course, t, next_t),
+        )
+        for (t, before, after), next_t in zip(found, until, strict=False)
+    )
+
+
+def _spike(greenflow: ArmResult, course: BudgetCourse, spike: tuple[float, float] | None) -> schema.SpikeKept | None:
+    if spike is None:
+        return None
+    due, flops = greenflow.requests.scheduled, greenflow.recounted
+    after = over_after(due, flops, course, *spike, width_s=WINDOW_S)
+    return schema.SpikeKept(
+        begin=spike[0],
+        end=spike[1],
+        first_second=_finite(first_second(due, flops, course, spike[0])),
+        windows=after.windows,
+        over=after.over,
+        worst=after.worst,
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

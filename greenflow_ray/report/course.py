@@ -1,0 +1,132 @@
+"""The GreenFlow arm second by second, as the ledger kept it: moments, and the steps that pictures and sums need."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.errors import DataError
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report.schema import Moment
+from greenflow_ray.report.windows import BudgetCourse
+
+Array = npt.NDArray[np.float64]
+
+LIMITS = {"flops": "FLOPs", "watts": "watts", "kwh": "energy", "grams": "carbon"}
+
+
+def trajectory_of(rows: Iterable[Mapping[str, Any]], started_at: float) -> tuple[Moment, ...]:
+    """Moments from the ledger's trajectory: rows with ``time`` (or ``t``, unix seconds), ``version`` and ``price``.
+
+    What else a row says (budget, bound_by, spend, requests, grams_per_kwh, carbon_stale, watts, replicas) is kept,
+    what it does not say is unknown. ``started_at``, unix seconds, becomes 0; the last point before it is kept at 0,
+    earlier and unfinished ones are dropped. Raises DataError on a row without time, version or price.
+    """
+    points: list[Moment] = []
+    for row in rows:
+        try:
+            t = float(row["time"] if "time" in row else row["t"]) - started_at
+            price, version = row["price"], int(row["version"])
+            if price is None or not math.isfinite(price):
+                continue
+            replicas = {str(name): int(n) for name, n in (row.get("replicas") or {}).items()}
+            spend, requests = row.get("spend"), row.get("requests")
+            point = Moment(
+                t=max(0.0, t),
+                version=version,
+                price=float(price),
+                budget=_number(row.get("budget")),
+                bound_by=row.get("bound_by"),
+                spend=None if spend is None else int(spend),
+                requests=None if requests is None else int(requests),
+                grams_per_kwh=_number(row.get("grams_per_kwh")),
+                carbon_stale=bool(row.get("carbon_stale")),
+                watts=_number(row.get("watts")),
+                replicas=replicas,
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"course of the price: a row lacks time, version or price, or holds something else ({error!r}); "
+                "give the trajectory of GET /v1/stats"
+            ) from error
+        points.append(point)
+    points.sort(key=lambda point: point.t)
+    before = [point for point in points if point.t == 0.0]
+    return tuple(before[-1:] + points[len(before) :])
+
+
+def prices_of(result: ArmResult) -> tuple[Moment, ...]:
+    """The course of the price as receipts show it: one point where price or version changed."""
+    requests = result.requests
+    rows = np.flatnonzero(result.ok & np.isfinite(requests.price))
+    price, version = requests.price[rows], requests.price_version[rows]
+    new = np.ones(len(rows), dtype=np.bool_)
+    new[1:] = (np.diff(price) != 0) | (np.diff(version) != 0)
+    return tuple(
+        Moment(t=float(requests.scheduled[i]), version=int(requests.price_version[i]), price=float(p))
+        for i, p in zip(rows[new], price[new], strict=True)
+    )
+
+
+def budget_course(course: Sequence[Moment], flops_per_second: float | None) -> BudgetCourse | None:
+    """The budget as the course has it, else the constant one, else None: no budget was set.
+
+    A course that names no budget at all does not know it; in one that names some, none means no limit.
+    """
+    if all(m.budget is None for m in course):
+        return None if flops_per_second is None else BudgetCourse.constant(flops_per_second)
+    moments = [b for a, b in zip((None, *course), course, strict=False) if a is None or b.t > a.t]
+    new = [b for a, b in zip((None, *moments), moments, strict=False) if a is None or b.budget != a.budget]
+    rates = [math.inf if m.budget is None else m.budget for m in new]
+    return BudgetCourse(np.array([m.t for m in new]), np.array(rates))
+
+
+def steps(course: Sequence[Moment], values: Sequence[float | None], bounds: Array) -> Array:
+    """Value in force at the middle of each window, float64 ``[windows]``: the last one known before, else the first.
+
+    NaN everywhere if none is known.
+    """
+    known = [(m.t, v) for m, v in zip(course, values, strict=True) if v is not None]
+    if not known:
+        return np.full(len(bounds) - 1, np.nan)
+    times, numbers = (np.array(column) for column in zip(*known, strict=True))
+    middle = (bounds[:-1] + bounds[1:]) / 2
+    return np.asarray(numbers[np.maximum(np.searchsorted(times, middle, side="right") - 1, 0)], np.float64)
+
+
+def limit_of(bound_by: str) -> str:
+    """Short name of the limit that binds, a key of :data:`LIMITS`, or the ledger's own word if it is unknown."""
+    return next((name for name in LIMITS if bound_by.startswith(name)), bound_by)
+
+
+def intensity_changes(course: Sequence[Moment], end: float) -> list[tuple[float, float, float]]:
+    """Moments at which the carbon intensity changed by more than 5 %: (second, from, to)."""
+    known = [(m.t, m.grams_per_kwh) for m in course if m.grams_per_kwh is not None]
+    out: list[tuple[float, float, float]] = []
+    old = known[0][1] if known else 0.0
+    for t, new in known:
+        if 0 < t < end and abs(new - old) > 0.05 * min(new, old):
+            out.append((t, old, new))
+            old = new
+    return out
+
+
+def replica_states(course: Sequence[Moment], end: float) -> tuple[dict[str, list[int]], Array]:
+    """Replicas by deployment, one number a moment before ``end``, and these moments' seconds; empty if unknown."""
+    points = [m for m in course if m.t < end and m.replicas]
+    names = sorted({name for m in points for name in m.replicas})
+    return {name: [m.replicas.get(name, 0) for m in points] for name in names}, np.array([m.t for m in points])
+
+
+def replicas_moved(course: Sequence[Moment], end: float) -> list[str]:
+    """Deployments whose number of replicas changed."""
+    return [name for name, numbers in replica_states(course, end)[0].items() if len(set(numbers)) > 1]
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None."""
+    return float(value) if value is not None and math.isfinite(value) else None
