@@ -184,7 +184,11 @@ class SamplingConfig(Section):
         default=20_000, ge=1, description="rows kept while the disk is slow; more are dropped and counted"
     )
     window_s: float = Field(default=300.0, gt=0, description="repricing reads samples of this many last seconds")
-    retention_s: float = Field(default=3600.0, gt=0)
+    retention_s: float = Field(
+        default=6 * 3600.0,
+        gt=0,
+        description="samples and feedback are deleted so long after; joins wait an hour for clicks",
+    )
     when_fixed: bool = Field(
         default=False, description="estimate rewards and sample under the fixed policy too; off, it costs nothing"
     )

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.energy.carbon import now, source_for
 from greenflow_ray.energy.meter import CodecarbonMeter
+from greenflow_ray.energy.processes import job_seconds
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.pipeline import Trained, final_trace, open_prices, play_arm, prepare_data, train_models
@@ -44,22 +46,35 @@ def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
     with start(config) as server:
         terminal.say(f"  serving at {server.url} after {time.monotonic() - began:.0f} s")
         terminal.step("5/6 Traffic: the same trace of final users twice")
-        equal, greenflow, budget, stats = play_both(config, trained, server, terminal)
+        played = play_both(config, trained, server, terminal)
     terminal.step("6/6 Report")
-    report = write_report(config, trained, equal, greenflow, budget, stats)
+    report = write_report(config, trained, played)
     terminal.say(f"  whole run: {time.monotonic() - began:.0f} s")
     print_report(report, terminal.console, config.paths.report_html)
     result: dict[str, Any] = json.loads(report.to_json())
     return result
 
 
-def play_both(
-    config: CascadeConfig, trained: Trained, server: Server, terminal: Terminal
-) -> tuple[ArmResult, ArmResult, float, dict[str, Any]]:
-    """EQUAL at the fullest chain, then GreenFlow at a share of its FLOPs with repricing beside it.
+@dataclass(frozen=True)
+class Played:
+    """Both arms, and what was seen beside the second.
 
-    Returns both arms, the budget in FLOP/s, and the ledger's account of the GreenFlow arm.
+    Attributes:
+        equal, greenflow: the arms.
+        budget: FLOP/s.
+        stats: the ledger's account of the GreenFlow arm.
+        repricing_cpu_seconds: of the repricing job while the GreenFlow arm ran.
     """
+
+    equal: ArmResult
+    greenflow: ArmResult
+    budget: float
+    stats: dict[str, Any]
+    repricing_cpu_seconds: float
+
+
+def play_both(config: CascadeConfig, trained: Trained, server: Server, terminal: Terminal) -> Played:
+    """EQUAL at the fullest chain, then GreenFlow at a share of its FLOPs with repricing beside it."""
     dataset = trained.dataset
     trace = final_trace(config, dataset)
     with httpx.Client(base_url=server.url, timeout=30) as http:
@@ -83,6 +98,7 @@ def play_both(
         )
         warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
         with repricing(config, server, terminal):
+            before = job_seconds()
             greenflow = play_arm(
                 config,
                 dataset,
@@ -93,8 +109,9 @@ def play_both(
                 meter=CodecarbonMeter(config.energy),
                 watch_processes=True,
             )
+            spent = job_seconds() - before
             stats: dict[str, Any] = http.get("/v1/stats").raise_for_status().json()
-    return equal, greenflow, budget, stats
+    return Played(equal, greenflow, budget, stats, max(spent, 0.0))
 
 
 def put_budget(http: httpx.Client, **values: Any) -> None:
@@ -166,16 +183,11 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else "it printed nothing"
 
 
-def write_report(
-    config: CascadeConfig,
-    trained: Trained,
-    equal: ArmResult,
-    greenflow: ArmResult,
-    budget: float,
-    stats: dict[str, Any],
-) -> Report:
+def write_report(config: CascadeConfig, trained: Trained, played: Played) -> Report:
     """Write ``report.json``, ``report.html`` and ``report.png``."""
     calibration = trained.reward.manifest.calibration
+    latest = open_prices(config).latest()
+    equal, greenflow, stats = played.equal, played.greenflow, played.stats
     trajectory = trajectory_of(stats["trajectory"], greenflow.started_at)
     if not trajectory:
         raise ResourceProblem("the ledger kept no price during the traffic; see the Ray logs of the ledger actor")
@@ -185,13 +197,16 @@ def write_report(
         dataset=trained.dataset.name,
         synthetic=trained.dataset.synthetic,
         seed=config.seed,
-        budget_flops_per_second=budget,
+        budget_flops_per_second=played.budget,
         trajectory=trajectory,
         models=trained.models,
         reward={k: v for k, v in calibration.items() if isinstance(v, int | float)},
         reward_flops_per_request=trained.reward_flops,
         allocator_p99_s=stats.get("allocator_p99_seconds"),
+        repricing_cpu_seconds=played.repricing_cpu_seconds,
+        frontier=latest.frontier if latest else None,
         carbon=now(source_for(config.energy)),
+        energy=config.energy,
         spike=spike_of(config.load),
     )
     report.save(config.paths.report_json)

@@ -173,7 +173,11 @@ def source_for(config: EnergyConfig, clock: Callable[[], float] = clocks.time) -
 
 
 def now(source: CarbonSource, time: Callable[[], float] = clocks.time) -> CarbonIntensity:
-    """The intensity at this moment of ``time``, a clock of unix seconds."""
+    """The intensity at this moment of ``time``, a clock of unix seconds; a live source is asked first."""
+    from greenflow_ray.energy.carbon_api import LastKnown
+
+    if isinstance(source, LastKnown):
+        source.refresh()
     return source.at(time())
 
 

@@ -110,6 +110,24 @@ def snapshot(
     return Snapshot({keys[pid]: (roots[pid], used[pid]) for pid in roots}, node_seconds())
 
 
+def job_seconds(under: int | None = None) -> float:
+    """CPU-seconds so far of jobs on the Ray cluster below a process (default: this one), their tasks included.
+
+    Every Ray worker that is not Serve's counts, with all it has started: on a cluster of one's own that is repricing.
+    What ended before is known only as far as its parent lives.
+    """
+    own = os.getpid() if under is None else under
+    total = 0.0
+    for process in psutil.Process(own).children(recursive=True):
+        try:
+            title = (process.cmdline() or [""])[0]
+            if title.startswith("ray::") and deployment_of(title) is None:
+                total += _seconds(process) + sum(_seconds(child) for child in process.children(recursive=True))
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return total
+
+
 def own_or_all() -> Callable[[], Snapshot]:
     """How to watch a server: this process's own Ray cluster if it started one, else every Serve process of the node."""
     own = os.getpid()

@@ -9,10 +9,9 @@ from typing import Any
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.account import EnergyAccount
 from greenflow_ray.energy.carbon import CarbonIntensity
-from greenflow_ray.energy.limits import Bound, Limits, binding
+from greenflow_ray.energy.limits import DAY_S, Bound, Limits, binding
 from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.energy.power import PowerModel
-from greenflow_ray.serving.order import DAY_S
 from greenflow_ray.serving.wire import Usage
 
 
@@ -59,11 +58,9 @@ class EnergyBook:
             spent.setdefault(usage.node, Counter())[usage.deployment] += seconds  # type: ignore[assignment]
         done = Counter({chain: n - self._flops[chain] for chain, n in flops.items() if n > self._flops[chain]})
         self._flops = Counter(flops)
-        if not windows:
-            return
         joules = self._account.observe(windows, spent, done, intensity)
-        seconds = max(window.seconds for window in windows.values())
-        if seconds > 0:
+        seconds = max((window.seconds for window in windows.values()), default=0.0)
+        if seconds > 0 and set(spent) <= set(windows):  # with a node missing, watts would belong to other FLOPs
             self.watts = joules / seconds
             self._power.learn(sum(done.values()) / seconds, self.watts, seconds)
         if int(wall // DAY_S) != self._day:
@@ -77,7 +74,7 @@ class EnergyBook:
 
     def told(self) -> dict[str, Any]:
         """JSON-able, for ``GET /v1/stats``."""
-        return {**self._account.told(), "serving_watts": self.watts, "serving_joules_today": self._today}
+        return {**self._account.told(), "joules_attributed_today": self._today, "power_model": self._power.label}
 
     def state(self) -> dict[str, Any]:
         """What a restarted ledger needs, JSON-able."""

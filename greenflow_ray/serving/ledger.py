@@ -19,7 +19,7 @@ import ray
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.energy.carbon import now, source_for
+from greenflow_ray.energy.carbon import source_for
 from greenflow_ray.energy.carbon_api import LastKnown
 from greenflow_ray.errors import InvalidInput, PricingInputError, StoreError
 from greenflow_ray.pricing.store import PriceRecord, PriceStore, open_store
@@ -216,7 +216,7 @@ class Ledger:
                     asked = time.monotonic()
                     await asyncio.to_thread(self._refresh)
                 windows = await meters.read() if energy.live else {}
-                self._book.meter(windows, now(self._carbon), usage("ledger", "ledger"))
+                self._book.meter(windows, self._carbon.at(time.time()), usage("ledger", "ledger"))
             except Exception:
                 log.exception("the energy of this window is not known")
             await asyncio.sleep(energy.window_s)

@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from greenflow_ray.config import BudgetFields, LimitFields
-from greenflow_ray.energy.limits import Limits
-
-HOUR_S, DAY_S = 3600.0, 86400.0
+from greenflow_ray.energy.carbon import HOUR_S
+from greenflow_ray.energy.limits import DAY_S, Limits
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenflow_ray.energy.attribution import MICRO, share
+from greenflow_ray.energy.attribution import MICRO, share, split
 from greenflow_ray.errors import DataError
 
 amounts = st.floats(0, 1e7, allow_nan=False)
@@ -16,6 +16,14 @@ def test_parts_and_rest_add_up_exactly(joules: float, parts: dict[str, float], w
     found = share(joules, parts, whole)
     assert found.total == round(joules * MICRO)
     assert found.unattributed >= 0
+    assert all(value >= 0 for value in found.microjoules.values())
+
+
+@given(microjoules=st.integers(0, 10**15), parts=weights)
+def test_whole_microjoules_are_split_without_loss(microjoules: int, parts: dict[str, float]) -> None:
+    found = split(microjoules, parts)
+    assert found.total == microjoules
+    assert found.unattributed == (0 if any(parts.values()) else microjoules)
     assert all(value >= 0 for value in found.microjoules.values())
 
 

@@ -2,14 +2,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from greenflow_ray.config import EnergyConfig
+from greenflow_ray.config import EnergyConfig, parse
 from greenflow_ray.energy.carbon import ConstantSource, country_source, now, replay_source, source_for
 from greenflow_ray.errors import ConfigError, DataError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+STAGES = {
+    "stages": [
+        {"name": "recall", "pool": [{"name": "dssm"}], "scales": "corpus"},
+        {"name": "ranking", "pool": [{"name": "din"}], "scales": [20]},
+    ]
+}
 
 
 def csv(folder: Path, text: str) -> Path:
@@ -33,9 +41,50 @@ def test_a_country_comes_from_codecarbons_table() -> None:
         country_source("XXX")
 
 
-def test_configuration_prefers_a_given_value() -> None:
-    assert source_for(EnergyConfig(carbon_intensity_g_per_kwh=42.0)).at(0.0).grams_per_kwh == 42.0
+def declared(**carbon: Any) -> EnergyConfig:
+    return parse(yaml.safe_dump({**STAGES, "energy": {"country_iso_code": "FRA", "carbon": carbon}}), "test").energy
+
+
+def test_each_source_is_what_its_section_declares(tmp_path: Path) -> None:
     assert source_for(EnergyConfig(country_iso_code="FRA")) == country_source("FRA")
+    given = source_for(declared(source="constant", grams_per_kwh=42.0, kind="marginal")).at(NOON)
+    assert (given.grams_per_kwh, given.kind, given.source) == (42.0, "marginal", "energy.carbon.grams_per_kwh")
+    path = csv(tmp_path, "time,grams_per_kwh\n2026-03-01T12:00:00,300\n")
+    record = source_for(declared(source="replay", path=str(path), kind="marginal", limit_s=60.0))
+    assert [record.at(NOON + s).stale for s in (60, 61)] == [False, True]
+    assert record.kind == "marginal"
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"source": "constant"}, "needs grams_per_kwh"),
+        ({"source": "replay"}, "needs path"),
+        ({"source": "electricity-maps"}, "needs zone"),
+        ({"grams_per_kwh": 42.0}, "set source"),
+        ({"path": "grid.csv"}, "set source"),
+        ({"zone": "DE"}, "set source"),
+        ({"kind": "marginal"}, "set kind: average"),
+        ({"source": "uk-grid", "kind": "marginal"}, "set kind: average"),
+        ({"source": "uk-grid", "zone": "18"}, "use 1 to 17"),
+        ({"source": "electricity-maps", "zone": "DE&x=1"}, "zone"),
+        ({"source": "uk-grid", "url": "ftp://grid"}, "url"),
+        ({"source": "uk-grid", "url": "https://user:secret@grid"}, "url"),
+        ({"source": "constant", "grams_per_kwh": -1.0}, "grams_per_kwh"),
+        ({"limit_s": 0.0}, "limit_s"),
+    ],
+)
+def test_sections_that_contradict_themselves_are_refused_on_one_line(section: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        declared(**section)
+    assert "energy.carbon" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_records_path_is_taken_from_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse(yaml.safe_dump({**STAGES, "energy": {"carbon": {"source": "replay", "path": "grid.csv"}}}), "test")
+    assert config.absolute().energy.carbon.path == tmp_path / "grid.csv"
 
 
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])

@@ -6,40 +6,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy import meter
 from greenflow_ray.energy.meter import CodecarbonMeter, CpuSecondsMeter, EnergyWindow, ReplayMeter, measured
 from greenflow_ray.errors import ResourceProblem
+from tests.energy.trackers import told
 
 
 def steps(*values: float) -> Callable[[], float]:
     it = iter(values)
     return lambda: next(it)
-
-
-def tracker(mode: str, ram_kwh: float = 0.0, gpu_kwh: float = 0.0, cpu_kwh: float = 1e-6) -> SimpleNamespace:
-    data = SimpleNamespace(
-        cpu_energy=cpu_kwh, ram_energy=ram_kwh, gpu_energy=gpu_kwh, energy_consumed=cpu_kwh + ram_kwh + gpu_kwh,
-        duration=10.0, codecarbon_version="3.3",
-    )  # fmt: skip
-    return SimpleNamespace(
-        final_emissions_data=data,
-        _hardware=[SimpleNamespace(_mode=mode), SimpleNamespace()],
-        start=lambda: None,
-        stop=lambda: 0.0,
-    )
-
-
-def window_of(fake: Any, monkeypatch: pytest.MonkeyPatch) -> EnergyWindow:
-    found = CodecarbonMeter(EnergyConfig(pue=1.0))
-    monkeypatch.setattr(found, "_new_tracker", lambda: fake)
-    found.start()
-    return found.stop()
 
 
 def test_cpu_seconds_by_hand() -> None:
@@ -63,7 +42,7 @@ def test_codecarbon_estimates_here_quietly_without_files_or_network(
     (tmp_path / ".codecarbon.config").write_text("[codecarbon]\nelectricitymaps_api_token=x\noutput_methods=csv,api\n")
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    found = CodecarbonMeter(EnergyConfig(country_iso_code="FRA", pue=1.67), every_s=0.2)
+    found = CodecarbonMeter(EnergyConfig(country_iso_code="FRA", pue=1.67))
     found.start()
     sum(range(3_000_000))
     window = found.stop()
@@ -83,30 +62,19 @@ def test_a_fresh_process_prints_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_labels_follow_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = window_of(tracker("intel_rapl"), monkeypatch)
-    assert (counted.source, counted.cpu_source, counted.cpu_joules) == ("measured", "measured", pytest.approx(3.6))
-    modelled_memory = window_of(tracker("intel_rapl", ram_kwh=1e-6), monkeypatch)
-    assert (modelled_memory.source, modelled_memory.cpu_source) == ("estimated", "measured")
-    guessed = window_of(tracker("cpu_load", gpu_kwh=1e-6), monkeypatch)
-    assert (guessed.source, guessed.cpu_source) == ("estimated", "estimated")
-    assert "NVML" in guessed.method
-
-
-@pytest.mark.parametrize("broken", ["start", "stop", "nothing", "absent"])
-def test_a_failing_codecarbon_falls_back_and_says_so(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("broken", ["start", "stop", "nothing"])
+def test_a_failing_codecarbon_falls_back_and_says_so(broken: str) -> None:
     def fail(*_: Any) -> NoReturn:
         raise OSError("no such counter")
 
-    fake = tracker("cpu_load", cpu_kwh=0.0 if broken == "nothing" else 1e-6)
-    if broken in ("start", "stop"):
-        setattr(fake, broken, fail)
-    found = CodecarbonMeter()
-    monkeypatch.setattr(found, "_new_tracker", fail if broken == "absent" else lambda: fake)
+    found = CodecarbonMeter(tracker=fail if broken == "start" else told(broken if broken == "stop" else 0.0))
     found.start()
     window = found.stop()
     assert window.source == "estimated"
     assert "codecarbon failed" in window.method
+    found = CodecarbonMeter(EnergyConfig(pue=1.0), tracker=told(1.5))
+    found.start()
+    assert found.stop().joules == pytest.approx(1.5)
 
 
 def test_replay_yields_what_was_recorded() -> None:
@@ -117,13 +85,3 @@ def test_replay_yields_what_was_recorded() -> None:
     assert out == [window]
     with pytest.raises(ResourceProblem, match="none is left"), measured(replay):
         pass
-
-
-def test_memory_counters_are_found(tmp_path: Path) -> None:
-    assert not meter.rapl_has_memory(tmp_path)
-    for name, label in (("intel-rapl:0", "package-0"), ("intel-rapl:0:0", "dram")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "name").write_text(label + "\n")
-    assert not meter.rapl_has_memory(tmp_path)  # named, but without a readable counter
-    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("12")
-    assert meter.rapl_has_memory(tmp_path)

@@ -1,0 +1,329 @@
+"""Holds a budget over real replicas, real repricing jobs and minutes of open-loop traffic, and says how well.
+
+``python -m tests.benchmarks.loop --out runs/bench/loop.json`` plays one trace twice: EQUAL at the fullest chain, then
+GreenFlow with repricing beside it. Meanwhile traffic is multiplied by five for some seconds, the budget is halved
+by ``PUT /v1/budget``, then given in gCO2e an hour, and the grid's carbon intensity, served by a local server that
+answers as Great Britain's does, rises by half. ``--data FOLDER`` takes a real data set, ``--quick`` tries the script.
+The whole report, with its page and picture, lies in the run's folder afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from greenflow_ray import config as configuration
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.console import Terminal
+from greenflow_ray.datasets.schema import Split
+from greenflow_ray.demo import put_budget, repricing, warm_up
+from greenflow_ray.energy.carbon import now, source_for
+from greenflow_ray.energy.meter import CodecarbonMeter
+from greenflow_ray.energy.processes import LEDGER, METER, job_seconds
+from greenflow_ray.files import whole
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.loadtest.trace import Rate, Trace, generate
+from greenflow_ray.pipeline import Trained, open_prices, play_arm, prepare_data, train_models
+from greenflow_ray.report import page, windows
+from greenflow_ray.report.build import build_report, trajectory_of
+from greenflow_ray.report.picture import save_png
+from greenflow_ray.serving.launch import free_port, start
+from tests.benchmarks import figures
+from tests.benchmarks.figures import Row, row
+
+CPUS = 16
+"""CPUs that Ray may hand out: more than there are, since replicas wait most of the time."""
+SHARE = 0.6
+SPIKE = 5.0
+GRAMS = (200.0, 300.0)
+"""The grid's carbon intensity before and after its change, gCO2e/kWh."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """When what happens, seconds of the GreenFlow arm."""
+
+    duration: float = 330.0
+    spike: tuple[float, float] = (90.0, 105.0)
+    halved: float = 190.0
+    grams: float = 230.0
+    dirtier: float = 280.0
+
+    def squeezed(self, factor: float) -> Course:
+        """The same in a shorter time, at whole seconds."""
+        a, b = self.spike
+        values = [round(x * factor) for x in (self.duration, a, b, self.halved, self.grams, self.dirtier)]
+        return Course(values[0], (values[1], values[2]), *values[3:])
+
+    def trace(self, rate: float, users: np.ndarray[Any, Any], seed: int) -> Trace:
+        """Poisson arrivals with the spike."""
+        edges = np.array([0.0, *self.spike, self.duration])
+        return generate(Rate(edges, rate * np.array([1.0, SPIKE, 1.0])), users, seed)
+
+
+@dataclass
+class Grid:
+    """A local server that answers as Great Britain's carbon intensity API does."""
+
+    grams: float
+    port: int = field(default_factory=free_port)
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        """Its address, for as long as the block lasts."""
+        grid = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                at = datetime.now(UTC)
+                begin = at.replace(minute=30 * (at.minute // 30), second=0, microsecond=0)
+                stamps = {
+                    k: f"{t:%Y-%m-%dT%H:%MZ}" for k, t in (("from", begin), ("to", begin + timedelta(minutes=30)))
+                }
+                intensity = {"forecast": grid.grams, "actual": grid.grams, "index": "moderate"}
+                body = json.dumps({"data": [{**stamps, "intensity": intensity}]}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{self.port}"
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class Operator(threading.Thread):
+    """Does what an operator would, at its time; ``done`` says when (Unix seconds) and what the ledger answered."""
+
+    def __init__(self, url: str, course: Course, budget: float, grid: Grid) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._course = course
+        self._budget = budget
+        self._grid = grid
+        self.done: dict[str, dict[str, Any]] = {}
+
+    def run(self) -> None:
+        began = time.time()
+        with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as http:
+            self._wait(began + self._course.halved)
+            self._put(http, "halved", flops_per_second=0.5 * self._budget)
+            self._wait(began + self._course.grams)
+            watts = http.get("/v1/stats").json()["energy"]["watts_attributed"]
+            self._put(http, "grams", grams_per_hour=watts * self._grid.grams / 1000)
+            self._wait(began + self._course.dirtier)
+            self._grid.grams = GRAMS[1]
+            self.done["dirtier"] = {"at": time.time()}
+
+    def _put(self, http: httpx.Client, name: str, **limits: float) -> None:
+        at = time.time()
+        answer = http.put("/v1/budget", json=limits).raise_for_status().json()
+        self.done[name] = {"at": at, "order": limits, "in_force": answer["in_force"]}
+
+    @staticmethod
+    def _wait(until: float) -> None:
+        time.sleep(max(until - time.time(), 0.0))
+
+
+@dataclass(frozen=True)
+class Played:
+    """Both arms and what was seen beside them."""
+
+    equal: ArmResult
+    greenflow: ArmResult
+    budget: float
+    before: dict[str, Any]
+    after: dict[str, Any]
+    repricing_cpu_seconds: float
+    operator: dict[str, dict[str, Any]]
+    prices: int
+
+
+def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, terminal: Terminal) -> Played:
+    """EQUAL, then GreenFlow under an operator's hands."""
+    users = trained.dataset.users
+    final = users.user_ids[users.of(Split.FINAL)]
+    others = users.user_ids[users.of(Split.VALIDATION)][:256].tolist()
+    trace = course.trace(rate, final, config.seed)
+    grid = Grid(GRAMS[0])
+    fullest = float(trained.space.costs.max())
+    budget = SHARE * fullest * rate
+    with grid.serving() as address:
+        carbon = config.energy.carbon.model_copy(update={"source": "uk-grid", "url": address, "refresh_s": 2.0})
+        energy = config.energy.model_copy(update={"carbon": carbon})
+        config = config.model_copy(update={"energy": energy})
+        with start(config, cpus=CPUS) as server, httpx.Client(base_url=server.url, timeout=30) as http:
+
+            def arm(name: str) -> ArmResult:
+                meter = CodecarbonMeter(config.energy)
+                return play_arm(
+                    config, trained.dataset, trace, server.url, terminal, name, meter=meter, watch_processes=True
+                )
+
+            put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+            warm_up(http, others, config.exposure)
+            equal = arm("equal")
+            put_budget(http, flops_per_second=budget)
+            warm_up(http, others, config.exposure)
+            with repricing(config, server, terminal):
+                before, jobs = http.get("/v1/stats").json(), job_seconds()
+                latest = open_prices(config).latest()
+                operator = Operator(server.url, course, budget, grid)
+                operator.start()
+                greenflow = arm("greenflow")
+                spent = job_seconds() - jobs
+                operator.join()
+                time.sleep(config.budget.settle_s + config.energy.window_s)
+                after = http.get("/v1/stats").json()
+                newest = open_prices(config).latest()
+    published = (newest.version if newest else 0) - (latest.version if latest else 0)
+    return Played(equal, greenflow, budget, before, after, spent, operator.done, published)
+
+
+def judged(played: Played, course: Course, trained: Trained) -> tuple[list[Row], dict[str, Any]]:
+    """The figures and their bars; and details."""
+    equal, arm = played.equal, played.greenflow
+    times, flops = arm.requests.scheduled, arm.recounted
+    receipts = int(arm.requests.flops.sum())
+    moments = {name: event["at"] - arm.started_at for name, event in played.operator.items()}
+    kept = windows.BudgetCourse(*budget_course(played, moments))
+    found = windows.kept(equal, arm, kept)
+    first = windows.first_second(times, flops, kept, course.spike[0])
+    after = windows.over_after(times, flops, kept, *course.spike)
+    settled = windows.settling_s(times, flops, kept, moments["halved"], moments["grams"])
+    steady = (times < moments["halved"]) & ~((times >= course.spike[0]) & (times < course.spike[1]))
+    clicks = [int(result.requests.clicks[steady].sum()) for result in (equal, arm)]
+    spent = [int(result.recounted[steady].sum()) for result in (equal, arm)]
+    energy = [stats["energy"] for stats in (played.before, played.after)]
+
+    def grown(name: str) -> float:
+        return float(energy[1][name] - energy[0][name])
+
+    charged = played.after["flops"] - played.before["flops"]
+    own = played.after["allocator_flops"] - played.before["allocator_flops"]
+    serving = sum(arm.cpu_seconds.values()) + played.repricing_cpu_seconds
+    parts = {name: arm.cpu_seconds.get(name, 0.0) for name in ("allocator", LEDGER, METER)}
+    parts["repricing job"] = played.repricing_cpu_seconds
+    rows = [
+        row("utilisation μ, 5 s windows", found.utilisation or 0.0, 0.95, 0.98, least=True),
+        row("over-use ν, 5 s windows", found.overuse, 0.02, 0.005),
+        row("first second of the spike: spend ÷ budget", first, 1.15, 1.05),
+        row("5 s windows over budget after it", after.over, 0, 0, windows=after.windows, worst=after.worst),
+        row("PUT halved: seconds to spend at it", settled if settled is not None else float("inf"), 2.0, 0.5),
+        row("clicks ÷ EQUAL's, steady traffic at 60 %", clicks[1] / clicks[0], 0.97, 1.0, least=True, clicks=clicks,
+            flops_share=spent[1] / spent[0]),
+        row("attributed + unattributed ÷ metered energy, distance from 1",
+            abs((grown("joules_attributed") + grown("joules_unattributed")) / grown("joules") - 1), 0.01, None),
+        row("FLOPs charged ÷ recounted from receipts, distance from 1", abs(charged / receipts - 1), 0.0, None,
+            charged=charged, recounted=receipts),
+        row("GreenFlow's own share of FLOPs", own / (own + charged), 0.01, 0.002),
+        row("GreenFlow's own share of CPU-seconds", sum(parts.values()) / serving, 0.05, 0.02, cpu_seconds=parts),
+    ]  # fmt: skip
+    details = {
+        "budget_flops_per_second": played.budget,
+        "prices_published": played.prices,
+        "windows": found.windows,
+        "worst_window": found.worst,
+        "operator": {name: {**event, "second": moments[name]} for name, event in played.operator.items()},
+        "energy": {"before": energy[0], "after": energy[1]},
+        "samples": played.after["samples"],
+        "arms": {result.name: result.totals() for result in (equal, arm)},
+    }
+    return rows, details
+
+
+def budget_course(played: Played, moments: dict[str, float]) -> tuple[list[float], list[float]]:
+    """Seconds and FLOP/s: ours until the budget is in grams, from then on what the ledger made of it, by the second."""
+    times, rates = [0.0, moments["halved"]], [played.budget, 0.5 * played.budget]
+    for point in played.after["trajectory"]:
+        t = point["t"] - played.greenflow.started_at
+        if t > moments["grams"] + 1.0 and point["budget"] is not None:
+            times.append(t)
+            rates.append(point["budget"])
+    return times, rates
+
+
+def write_report(config: CascadeConfig, trained: Trained, played: Played, course: Course) -> None:
+    """``report.json``, the page and the picture, as the main job writes them."""
+    trajectory = trajectory_of(played.after["trajectory"], played.greenflow.started_at)
+    latest = open_prices(config).latest()
+    report = build_report(
+        played.equal,
+        played.greenflow,
+        dataset=trained.dataset.name,
+        synthetic=trained.dataset.synthetic,
+        seed=config.seed,
+        trajectory=trajectory,
+        models=trained.models,
+        reward={k: v for k, v in trained.reward.manifest.calibration.items() if isinstance(v, int | float)},
+        reward_flops_per_request=trained.reward_flops,
+        allocator_p99_s=played.after["allocator_p99_seconds"],
+        repricing_cpu_seconds=played.repricing_cpu_seconds,
+        frontier=latest.frontier if latest else None,
+        carbon=now(source_for(config.energy)),
+        energy=config.energy,
+        spike=course.spike,
+    )
+    report.save(config.paths.report_json)
+    save_png(report, played.equal, played.greenflow, config.paths.report_png, trajectory)
+    page.save(page.render(report, played.equal, played.greenflow, trajectory), config.paths.report_html)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench/loop.json"))
+    parser.add_argument("--run", type=Path, default=Path("runs/loop"), help="its models are reused")
+    parser.add_argument("--data", type=Path, default=None, help="a data set; default: the embedded synthetic one")
+    parser.add_argument("--rate", type=float, default=50.0, help="requests a second before the spike")
+    parser.add_argument("--reprice", type=float, default=100.0, help="seconds between repricings")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    where = figures.machine()
+    course = Course().squeezed(0.3) if options.quick else Course()
+    builtin = Path(configuration.__file__).parent / "cascade.yaml"
+    declared = configuration.load(builtin).model_dump(mode="json")
+    declared["run"] = str(options.run)
+    if options.data is not None:
+        declared["data"] = {**declared["data"], "path": str(options.data)}
+    declared["load"] = {**declared["load"], "reprice_every_s": options.reprice}
+    declared["serving"] = {**declared["serving"], "port": free_port()}
+    config = configuration.validated(declared, "loop")
+    terminal = Terminal()
+    prepare_data(config, terminal)
+    trained = train_models(config, terminal)
+    played = play(config, trained, course, options.rate, terminal)
+    rows, details = judged(played, course, trained)
+    figures.show(rows)
+    figures.save(options.out, {"quick": options.quick, "machine": where, "figures": rows, **details})
+    with whole(config.paths.root / "loop-stats.json") as part:
+        part.write_text(json.dumps(played.after), encoding="utf-8")
+    write_report(config, trained, played, course)
+    print(f"{os.path.relpath(config.paths.report_html)} and .png written")
+
+
+if __name__ == "__main__":
+    main()
