@@ -163,9 +163,8 @@ class Allocator:
         if standing.orders.allowance is None:
             return
         allowance = standing.orders.allowance
-        if standing.orders.pace is not None:  # orders that are overdue: the budget goes on
-            late = self._clock() - standing.received - self._interval_s
-            allowance += standing.orders.pace.budget * max(late, 0.0)
+        if standing.orders.pace is not None:  # it becomes due little by little, and goes on if no more orders come
+            allowance += standing.orders.pace.budget * (self._clock() - standing.received - self._interval_s)
         spent = self.flops - standing.reported + np.cumsum(self._integer_costs[chains])
         over = spent > allowance
         if over.any():

@@ -31,8 +31,8 @@ LIVE_S = 3.0
 MAX_SKIPPED = 3
 """Ticks without a report that are left out in a row; after that silence means that there is no traffic."""
 
-REPAY_S = 0.3
-"""Savings and debt are made good over this long: about one exchange with the allocators."""
+REPAY_S = PACE_S = 0.3
+"""Savings and debt are made good over this long, by the ledger and by each allocator: about one exchange of theirs."""
 
 SLACK = 1.5
 """Where there are several allocators, the parts of the allowance that they get add up to this: batches are not spread
@@ -98,6 +98,7 @@ class LedgerBook:
             interval_s=budget.exchange_s,
             burst_s=budget.burst_s,
             repay_s=REPAY_S,
+            pace_s=PACE_S,
             headroom=budget.headroom,
         )
         self._controller = PriceController(settings, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -59,7 +60,8 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    config = cascade(tmp_path_factory.mktemp("run"), free_port())
+    energy = {"window_s": 0.5, "carbon": {"source": "constant", "grams_per_kwh": 200.0}}
+    config = cascade(tmp_path_factory.mktemp("run"), free_port(), energy=energy)
     rewards = ByCost(check(config)[1]).predict(TableFeatures(WORLD.dataset.users).rows(np.array(GOOD_USERS)))
     frontier = Frontier.build(rewards, WORLD.space.costs)
     with SqlitePriceStore(config.paths.prices) as store:
@@ -172,6 +174,42 @@ def test_a_budget_makes_requests_cheaper_at_a_price(running: Running) -> None:
         assert max(a["receipt"]["price_version"] for a in answers) == 1
     finally:
         running.put_budget(flops_per_second=None, policy="greenflow")
+
+
+def test_every_change_of_the_budget_leaves_a_line(running: Running) -> None:
+    running.put_budget(schedule=[{"from_hour": 0, "flops_per_second": 1e12}, {"from_hour": 12, "watts": 1e6}])
+    running.put_budget(flops_per_second=None)
+    *_, last, newest = map(json.loads, running.config.paths.audit.read_text().splitlines())
+    assert [entry["from_hour"] for entry in last["after"]["schedule"]] == [0, 12]
+    assert newest["before"] == last["after"]
+    assert newest["after"]["schedule"] == []
+    assert (newest["by"], newest["after"]["policy"]) == ("PUT /v1/budget", "greenflow")
+
+
+def test_energy_is_metered_live_and_adds_up(running: Running) -> None:
+    running.recommend([{"user_id": u} for u in GOOD_USERS])
+    began = running.stats()["energy"]["intervals"]
+    deadline = time.monotonic() + 60
+    while (energy := running.stats()["energy"])["intervals"] < began + 3 or not energy["joules_attributed"]:
+        assert time.monotonic() < deadline, energy
+        time.sleep(0.3)
+    assert energy["joules_attributed"] + energy["joules_unattributed"] == pytest.approx(energy["joules"])
+    assert sum(energy["joules_by_deployment"].values()) == pytest.approx(energy["joules_attributed"])
+    assert {"gateway", "allocator", "ledger", "recall-dssm"} <= set(energy["joules_by_deployment"])
+    assert energy["label"] in ("measured", "estimated")
+    assert [node["heard"] for node in energy["nodes"].values()] == [True]
+    assert energy["grams"] == pytest.approx(energy["joules"] / 3.6e6 * 200.0)
+    assert running.stats()["trajectory"][-1]["grams_per_kwh"] == 200.0
+
+
+def test_watts_that_nobody_can_convert_yet_buy_the_safe_chain(running: Running) -> None:
+    running.put_budget(watts=1.0)
+    try:
+        receipt = running.recommend({"user_id": 3})["receipt"]
+        assert (receipt["chain"], receipt["reason"]) == (running.space.names[running.space.cheapest], "budget_unknown")
+        assert "power model" in running.http.get("/v1/budget").json()["in_force"]["binding"]["reason"]
+    finally:
+        running.put_budget(flops_per_second=None)
 
 
 def test_a_stage_that_raises_degrades_its_requests_and_tells_nobody_why(running: Running) -> None:
