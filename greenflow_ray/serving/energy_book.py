@@ -74,7 +74,11 @@ class EnergyBook:
 
     def told(self) -> dict[str, Any]:
         """JSON-able, for ``GET /v1/stats``."""
-        return {**self._account.told(), "joules_attributed_today": self._today, "power_model": self._power.label}
+        return {**self._account.told(), "joules_attributed_today": self._today, "power_model": self._model()}
+
+    def _model(self) -> dict[str, Any]:
+        power = self._power
+        return {"source": power.label, "fixed_watts": power.fixed, "joules_per_flop": power.per_flop}
 
     def state(self) -> dict[str, Any]:
         """What a restarted ledger needs, JSON-able."""

@@ -3,7 +3,7 @@
 ``python -m tests.benchmarks.loop --out runs/bench/loop.json`` plays one trace twice: EQUAL at the fullest chain, then
 GreenFlow with repricing beside it. Meanwhile traffic is multiplied by five for some seconds, the budget is halved
 by ``PUT /v1/budget``, then given in gCO2e an hour, and the grid's carbon intensity, served by a local server that
-answers as Great Britain's does, rises by half. ``--data FOLDER`` takes a real data set, ``--quick`` tries the script.
+answers as Great Britain's does, rises. ``--data FOLDER`` takes a real data set, ``--quick`` tries the script.
 The whole report, with its page and picture, lies in the run's folder afterwards.
 """
 
@@ -48,8 +48,10 @@ CPUS = 16
 """CPUs that Ray may hand out: more than there are, since replicas wait most of the time."""
 SHARE = 0.6
 SPIKE = 5.0
-GRAMS = (200.0, 300.0)
-"""The grid's carbon intensity before and after its change, gCO2e/kWh."""
+CLEAN = 200.0
+"""The grid's carbon intensity before its change, gCO2e/kWh."""
+LESS = 0.6
+"""The change of intensity takes the FLOP/s that the grams allow to this share."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,14 @@ class Operator(threading.Thread):
             self._wait(began + self._course.halved)
             self._put(http, "halved", flops_per_second=0.5 * self._budget)
             self._wait(began + self._course.grams)
-            watts = http.get("/v1/stats").json()["energy"]["watts_attributed"]
-            self._put(http, "grams", grams_per_hour=watts * self._grid.grams / 1000)
+            model = http.get("/v1/stats").json()["energy"]["power_model"]
+            before, after = (
+                model["fixed_watts"] + model["joules_per_flop"] * share * self._budget for share in (1.0, LESS)
+            )
+            self._put(http, "grams", grams_per_hour=before * self._grid.grams / 1000)
             self._wait(began + self._course.dirtier)
-            self._grid.grams = GRAMS[1]
-            self.done["dirtier"] = {"at": time.time()}
+            self._grid.grams *= before / after
+            self.done["dirtier"] = {"at": time.time(), "grams_per_kwh": self._grid.grams, "power_model": model}
 
     def _put(self, http: httpx.Client, name: str, **limits: float) -> None:
         at = time.time()
@@ -168,14 +173,16 @@ def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, t
     final = users.user_ids[users.of(Split.FINAL)]
     others = users.user_ids[users.of(Split.VALIDATION)][:256].tolist()
     trace = course.trace(rate, final, config.seed)
-    grid = Grid(GRAMS[0])
+    grid = Grid(CLEAN)
     fullest = float(trained.space.costs.max())
     budget = SHARE * fullest * rate
     with grid.serving() as address:
         carbon = config.energy.carbon.model_copy(update={"source": "uk-grid", "url": address, "refresh_s": 2.0})
         energy = config.energy.model_copy(update={"carbon": carbon})
-        config = config.model_copy(update={"energy": energy})
-        with start(config, cpus=CPUS) as server, httpx.Client(base_url=server.url, timeout=30) as http:
+        with (
+            start(config.model_copy(update={"energy": energy}), cpus=CPUS) as server,
+            httpx.Client(base_url=server.url, timeout=30) as http,
+        ):
 
             def arm(name: str) -> ArmResult:
                 meter = CodecarbonMeter(config.energy)
