@@ -111,12 +111,9 @@ def _spend(axes: Axes, report: Report, equal: ArmResult, greenflow: ArmResult, b
     # Room above for the legend and for the marks of changes.
     axes.set_ylim(0, top / size * (1.12 if narrow else 1.06))
     if full.max(initial=0) > axes.get_ylim()[1] * size:
-        at = int(full.argmax())
         axes.annotate(
-            f"EQUAL up to {style.si(float(full.max()), 'FLOP/s')}", ((bounds[at] + bounds[at + 1]) / 2, 1.0),
-            xycoords=("data", "axes fraction"), xytext=(0, 3), textcoords="offset points", va="bottom",
-            ha="center" if 0.2 < bounds[at] / end < 0.8 else ("left" if bounds[at] < end / 2 else "right"),
-            fontsize=8.5, color=EQUAL, annotation_clip=False,
+            f"EQUAL up to {style.si(float(full.max()), 'FLOP/s')}", (1.0, 1.0), xycoords="axes fraction",
+            xytext=(0, 3), textcoords="offset points", va="bottom", ha="right", fontsize=8.5, color=EQUAL,
         )  # fmt: skip
     style.title(axes, f"Spend, {prefix}FLOP/s" + ("" if narrow else f" ({spans[0]:g} s bins)"))
     if narrow:

@@ -182,7 +182,11 @@ class LedgerBook:
         budget = self._bound.flops_per_second if self.order.policy == "greenflow" else None
         held = self._controller.budget
         # What a FLOP draws is learned all the time: a budget that moves by a hair is left alone.
-        if always or (budget is None) != (held is None) or (budget and held and abs(budget / held - 1) > CHANGE):
+        if budget is None or held is None:
+            changed = budget is not held
+        else:
+            changed = abs(budget - held) > CHANGE * held
+        if always or changed:
             self._controller.set_budget(budget)
 
     def _note_usage(self, usage: Usage) -> None:

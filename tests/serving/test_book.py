@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from greenflow_ray.energy.carbon import CarbonIntensity
 from greenflow_ray.energy.limits import Limits
 from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.errors import ConfigError
@@ -159,6 +160,29 @@ def test_limits_by_the_hour_and_in_watts() -> None:
     b.tick()
     assert b.budget()["in_force"]["binding"]["by"] == "flops_per_second"
     assert b.stats()["trajectory"][-1]["budget"] == 1e6
+
+
+def test_a_grid_so_dirty_that_nothing_is_left_closes_the_cap() -> None:
+    clock = Clock()
+    b = book(clock, grams_per_hour=1.0)
+    b.publish(record())
+    window = EnergyWindow(5.0, 100.0, 100.0, 0.0, 0.0, "estimated", "estimated", "made up", 5.0)
+    for i, flops in enumerate([10**9, 3 * 10**9] * 15, start=1):  # 10 W at rest and 10 W for each 1e9 FLOP/s
+        clock.now += 5.0
+        b.settle(replace(settlement(i, (i + 1) // 2 * 5 * 10**9 + i // 2 * 15 * 10**9), usages=(
+            Usage("ranking-din", "d1", 5.0 * i, "n1"),)))  # fmt: skip
+        joules = 5.0 * (10.0 + flops / 1e8)
+        b.meter({"n1": replace(window, joules=joules)}, CarbonIntensity(20.0, "made up", "average", 0.0),
+                Usage("ledger", "ledger", 0.0, "n1"))  # fmt: skip
+        b.tick()
+    assert b.budget()["in_force"]["binding"]["flops_per_second"] == pytest.approx(4e9, rel=0.05)
+    assert not b.orders().directive.capped
+    dirty = CarbonIntensity(2000.0, "made up", "average", 0.0)
+    b.meter({}, dirty, Usage("ledger", "ledger", 0.0, "n1"))
+    clock.now += 0.3
+    b.tick()
+    assert b.budget()["in_force"]["binding"]["flops_per_second"] == 0.0
+    assert (b.orders().directive.capped, b.orders().reason) == (True, Reason.BUDGET_CAP)
 
 
 def test_a_budget_in_watts_becomes_flops_by_what_serving_was_seen_to_draw() -> None:
