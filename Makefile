@@ -49,6 +49,7 @@ bench: $(READY) ## measure; JSON into runs/bench/
 	@$(BIN)/python -m tests.benchmarks.data --out runs/bench/data.json
 	@$(BIN)/python -m tests.benchmarks.serving --out runs/bench/serving.json
 	@$(BIN)/python -m tests.benchmarks.kill --out runs/bench/kill.json
+	@$(BIN)/python -m tests.benchmarks.faults --out runs/bench/faults.json
 	@$(BIN)/python -m tests.benchmarks.fuzz --out runs/bench/fuzz.json
 
 clean: ## remove .venv, caches and runs/

@@ -85,13 +85,21 @@ class SqlitePriceStore:
         self._keep = keep
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.path}: folder cannot be made ({error.strerror}); give another path") from error
-        with self._session() as db:
-            db.execute(_PRICES)
-            db.execute(_LEASE)
+        with self._session():
+            pass
+
+    def _file(self) -> tuple[int, int] | None:
+        """Which file lies at the path now; None: none."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def __enter__(self) -> SqlitePriceStore:
         return self
@@ -110,12 +118,18 @@ class SqlitePriceStore:
     def _session(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
+                if self._connection is not None and self._opened != self._file():
+                    self._connection.close()  # deleted, or replaced: what is published from now on lies elsewhere
+                    self._connection = None
                 if self._connection is None:
                     self._connection = sqlite3.connect(
                         self.path, timeout=5.0, isolation_level=None, check_same_thread=False
                     )
                     self._connection.execute("PRAGMA journal_mode=WAL")
                     self._connection.execute("PRAGMA synchronous=NORMAL")
+                    self._connection.execute(_PRICES)
+                    self._connection.execute(_LEASE)
+                    self._opened = self._file()
                 yield self._connection
             except sqlite3.Error as error:
                 if self._connection is not None:

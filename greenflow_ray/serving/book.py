@@ -156,10 +156,13 @@ class LedgerBook:
 
         Raises PricingInputError if the frontier is empty; the old one stays.
         """
-        if self._record is not None and record.version == self._record.version:
+        known = self._record
+        if known is not None and (record.version, record.published_at) == (known.version, known.published_at):
             return False
         self._controller.set_frontier(record.frontier, record.version)
         self._record = record
+        if known is None:
+            self._now = self._controller.tick(0.0, 0.0)  # one that has been restarted prices from its first word on
         return True
 
     def set_budget(self, order: BudgetOrder) -> None:

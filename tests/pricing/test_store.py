@@ -285,6 +285,17 @@ def test_two_processes_share_a_file(tmp_path):
         assert one.latest().version == 2
 
 
+def test_a_store_that_is_deleted_is_begun_anew_by_everyone(tmp_path):
+    path = tmp_path / "prices" / "prices.sqlite"
+    reader, writer = SqlitePriceStore(path), SqlitePriceStore(path)
+    writer.publish(draft(), expected_version=0)
+    assert reader.latest().version == 1
+    for file in path.parent.iterdir():
+        file.unlink()
+    assert writer.publish(draft(2.5), expected_version=0).version == 1
+    assert reader.latest().price == 2.5
+
+
 def test_old_records_are_dropped(tmp_path):
     with SqlitePriceStore(tmp_path / "p.sqlite", keep=2) as store:
         for version in range(4):

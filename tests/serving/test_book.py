@@ -272,6 +272,24 @@ def test_a_restart_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> Non
     assert file.load() is None
 
 
+def test_a_restarted_ledger_prices_from_its_first_frontier_on() -> None:
+    clock = Clock()
+    first = book(clock, flops_per_second=1e6)
+    first.publish(record())
+    first.tick()
+    second = book(clock, flops_per_second=1e6)
+    assert second.restore(*first.state())
+    assert second.publish(record())
+    assert (second.orders().reason, second.orders().directive.version) == (Reason.NONE, 1)
+
+
+def test_the_same_version_of_a_store_begun_anew_is_another_record() -> None:
+    b = book(flops_per_second=1e6)
+    assert b.publish(record())
+    assert not b.publish(record())
+    assert b.publish(replace(record(), published_at=1.0))
+
+
 def test_another_sessions_state_is_not_taken_up() -> None:
     first = book(session="s1")
     first.commit(commitment(10, 10))
