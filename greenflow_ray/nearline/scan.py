@@ -17,6 +17,9 @@ from greenflow_ray.errors import DataError, ResourceProblem
 
 T = TypeVar("T")
 
+TASK_BYTES = 32 << 20
+"""Bytes on disk that one task reads."""
+
 _NAMED = re.compile(r"^(?:[a-z_]+\.)*([A-Z]\w*: .+)$", re.MULTILINE)
 """A line of a stack trace such as ``pyarrow.lib.ArrowInvalid: the file is …``."""
 
@@ -35,7 +38,9 @@ def scan(files: Sequence[Path], columns: Sequence[str]) -> ray.data.Dataset:
             table = pq.read_table(path, columns=wanted, page_checksum_verification=True, partitioning=None)
             yield table.replace_schema_metadata(None)
 
-    tasks = min(len(files), 2 * max(1, int(ray.cluster_resources().get("CPU", 1))))
+    # A task needs a worker, and an idle worker costs CPU time too: as many as the bytes are worth.
+    tasks = min(len(files), -(-sum(path.stat().st_size for path in files) // TASK_BYTES))
+    tasks = max(1, min(tasks, 2 * int(ray.cluster_resources().get("CPU", 1))))
     paths = ray.data.from_items([str(f) for f in files], override_num_blocks=tasks)
     return paths.map_batches(read, batch_format="pyarrow", batch_size=None)
 

@@ -185,11 +185,7 @@ class LedgerBook:
         budget = self._bound.flops_per_second if self.order.policy == "greenflow" else None
         held = self._controller.budget
         # What a FLOP draws is learned all the time: a budget that moves by a hair is left alone.
-        if budget is None or held is None:
-            changed = budget is not held
-        else:
-            changed = abs(budget - held) > CHANGE * held
-        if always or changed:
+        if always or budget is None or held is None or abs(budget - held) > CHANGE * held:
             self._controller.set_budget(budget)
 
     def _note_usage(self, usage: Usage) -> None:
@@ -265,7 +261,7 @@ class LedgerBook:
 
     def budget(self) -> dict[str, Any]:
         """The answer to ``GET /v1/budget``; rates in requests or FLOPs per second, price in reward per FLOP."""
-        now = self._now
+        now, intensity = self._now, self.energy.intensity
         return {
             **self.order.told(),
             "in_force": {**asdict(self.limits()), "binding": asdict(self._bound)},
@@ -274,6 +270,9 @@ class LedgerBook:
             "request_rate": now.request_rate,
             "correction": now.correction,
             "reason": now.reason,
+            "watts": self.energy.watts,
+            "grams_per_kwh": intensity and intensity.grams_per_kwh,
+            "carbon_stale": intensity and intensity.stale,
         }
 
     def stats(self, since: float = 0.0) -> dict[str, Any]:

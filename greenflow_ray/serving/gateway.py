@@ -87,8 +87,9 @@ class Gateway:
     def _report(self) -> Settlement:
         return self._account.settlement(usage(self._deployment, self._replica))
 
-    def _record(self, _: dict[str, Any]) -> None:
+    def _record(self, budget: dict[str, Any]) -> None:
         """Metrics of what has come since the last exchange, off the request path."""
+        self._metrics.follow(budget)
         others = Counter({"shed": self._service.shed, "dropped": self._feedback.dropped})
         now = (*self._account.counters(), others)
         answers, flops, reasons, rest = (new - old for new, old in zip(now, self._counted, strict=True))

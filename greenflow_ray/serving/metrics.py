@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,22 @@ class GatewayMetrics:
         )
         self._shed = metrics.Counter("greenflow_shed_requests", "Requests answered 429.")
         self._dropped = metrics.Counter("greenflow_feedback_dropped", "Clicks lost to a full buffer or a failing disk.")
+        self._gauges = {
+            "budget": metrics.Gauge("greenflow_budget_flops_per_second", "Budget in force, FLOP/s; infinite: none."),
+            "request_rate": metrics.Gauge(
+                "greenflow_requests_per_second", "Requests a second, as the ledger sees them."
+            ),
+            "watts": metrics.Gauge("greenflow_serving_watts", "Power of serving, PUE included."),
+            "grams_per_kwh": metrics.Gauge("greenflow_carbon_grams_per_kwh", "Carbon intensity of the grid in use."),
+        }
+
+    def follow(self, budget: Mapping[str, Any]) -> None:
+        """Show what the ledger says (:meth:`LedgerBook.budget`)."""
+        limit = budget["in_force"]["binding"]["flops_per_second"]
+        values = {**budget, "budget": math.inf if limit is None else limit}
+        for name, gauge in self._gauges.items():
+            if values[name] is not None:
+                gauge.set(values[name])
 
     def record(
         self,
