@@ -169,7 +169,9 @@ class BudgetConfig(Section, BudgetFields):
     )
     settle_s: float = Field(default=1.0, gt=0, description="gateways tell the ledger what they answered this often")
     burst_s: float = Field(default=0.5, gt=0, description="hard cap: seconds of budget that may be spent at once")
-    headroom: float = Field(default=0.01, ge=0, lt=0.5, description="share left unspent, so that noise is not over-use")
+    headroom: float = Field(
+        default=0.015, ge=0, lt=0.5, description="share left unspent, so that noise is not over-use"
+    )
     exploration: float = Field(
         default=0.0, ge=0, lt=1, description="share of requests given a chain at random, to learn from; see `value`"
     )

@@ -26,7 +26,6 @@ from greenflow_ray.pipeline import Trained, final_trace, open_prices, play_arm, 
 from greenflow_ray.pricing.store import PriceStore
 from greenflow_ray.report import page
 from greenflow_ray.report.build import build_report, trajectory_of
-from greenflow_ray.report.picture import save_png
 from greenflow_ray.report.schema import Report
 from greenflow_ray.report.terminal import print_report
 from greenflow_ray.serving.launch import Server, start
@@ -48,7 +47,7 @@ def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
         terminal.step("5/6 Traffic: the same trace of final users twice")
         played = play_both(config, trained, server, terminal)
     terminal.step("6/6 Report")
-    report = write_report(config, trained, played)
+    report = write_report(config, trained, played, spike_of(config.load))
     terminal.say(f"  whole run: {time.monotonic() - began:.0f} s")
     print_report(report, terminal.console, config.paths.report_html)
     result: dict[str, Any] = json.loads(report.to_json())
@@ -61,14 +60,14 @@ class Played:
 
     Attributes:
         equal, greenflow: the arms.
-        budget: FLOP/s.
+        budget: FLOP/s; None: it changed, as the ledger's course says.
         stats: the ledger's account of the GreenFlow arm.
         repricing_cpu_seconds: of the repricing job while the GreenFlow arm ran.
     """
 
     equal: ArmResult
     greenflow: ArmResult
-    budget: float
+    budget: float | None
     stats: dict[str, Any]
     repricing_cpu_seconds: float
 
@@ -183,7 +182,7 @@ def last_line(text: str) -> str:
     return lines[-1] if lines else "it printed nothing"
 
 
-def write_report(config: CascadeConfig, trained: Trained, played: Played) -> Report:
+def write_report(config: CascadeConfig, trained: Trained, played: Played, spike: tuple[float, float] | None) -> Report:
     """Write ``report.json``, ``report.html`` and ``report.png``."""
     calibration = trained.reward.manifest.calibration
     latest = open_prices(config).latest()
@@ -207,9 +206,8 @@ def write_report(config: CascadeConfig, trained: Trained, played: Played) -> Rep
         frontier=latest.frontier if latest else None,
         carbon=now(source_for(config.energy)),
         energy=config.energy,
-        spike=spike_of(config.load),
+        spike=spike,
     )
     report.save(config.paths.report_json)
-    save_png(report, equal, greenflow, config.paths.report_png, trajectory)
-    page.save(page.render(report, equal, greenflow, trajectory), config.paths.report_html)
+    page.publish(report, equal, greenflow, config.paths)
     return report

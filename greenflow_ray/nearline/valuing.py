@@ -16,6 +16,7 @@ from greenflow_ray.files import whole
 from greenflow_ray.nearline.joined import Joined, Manifest, read_joined, read_manifest
 from greenflow_ray.nearline.picture import draw
 from greenflow_ray.nearline.value import (
+    ENOUGH,
     MOSTLY,
     Estimate,
     Evidence,
@@ -112,6 +113,9 @@ def notes(evidence: Evidence, manifest: Manifest, found: Sequence[Valuation]) ->
             f"{manifest.summary.open:,} samples were younger than {manifest.summary.horizon_s:g} s when joined: clicks "
             "may still come"
         )
+    weak = sum(v.verdict == "weak" for v in found)
+    if weak:
+        out.append(f"{weak} of {len(found)} policies are weak: their effective sample is below {ENOUGH:g}")
     unknown = sum(v.verdict == "not identifiable" for v in found)
     if unknown:
         out.append(f"{unknown} of {len(found)} policies are not identifiable from this log")
@@ -122,11 +126,20 @@ def _show(values: Values, terminal: Terminal) -> None:
     rows = []
     for v in values.policies:
         if v.robust is None or v.snips is None or v.ips is None:
-            rows.append((v.name, v.reason, style.si(v.flops.value), "–", "–", "–", f"{v.effective:,.0f}"))
+            rows.append((v.name, v.verdict, style.si(v.flops.value), "–", "–", "–", f"{v.effective:,.0f}"))
             continue
         clicks = f"{v.robust.value:.3f} [{v.robust.low:.3f}, {v.robust.high:.3f}]"
         others = (f"{v.snips.value:.3f}", f"{v.ips.value:.3f}")
-        rows.append((v.name, v.reason or "", style.si(v.flops.value), clicks, *others, f"{v.effective:,.0f}"))
+        rows.append(
+            (
+                v.name,
+                "" if v.verdict == "identified" else v.verdict,
+                style.si(v.flops.value),
+                clicks,
+                *others,
+                f"{v.effective:,.0f}",
+            )
+        )
     columns = ("policy", "doubt", "FLOPs", "clicks, doubly robust", "SNIPS", "IPS", "effective sample")
     terminal.table(f"Policies valued on {values.requests:,} logged requests, per request", columns, rows)
     terminal.say(

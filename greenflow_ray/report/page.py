@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -13,16 +13,15 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts, charts_carbon, charts_frontier, charts_time, html, sections
 from greenflow_ray.report.course import replicas_moved
 from greenflow_ray.report.html import save
-from greenflow_ray.report.schema import Moment, Report, load
+from greenflow_ray.report.picture import save_png
+from greenflow_ray.report.schema import Report, load
 from greenflow_ray.report.words import budget_lines, headline, latency_change, phase_lines, replica_line
 
-__all__ = ["headline", "rebuild", "render", "save"]
+__all__ = ["headline", "publish", "rebuild", "render", "save"]
 
 
-def render(report: Report, equal: ArmResult, greenflow: ArmResult, course: Sequence[Moment] | None = None) -> str:
-    """HTML text of the page; ``course`` defaults to the report's."""
-    if course is not None:
-        report = report.model_copy(update={"course": tuple(course)})
+def render(report: Report, equal: ArmResult, greenflow: ArmResult) -> str:
+    """HTML text of the page."""
     body = "\n".join(
         [
             _header(report),
@@ -57,12 +56,21 @@ def render(report: Report, equal: ArmResult, greenflow: ArmResult, course: Seque
     return html.document(f"GreenFlow report: {report.dataset}", body)
 
 
+def publish(report: Report, equal: ArmResult, greenflow: ArmResult, paths: RunPaths) -> None:
+    """Write the page and the picture of a run."""
+    save_png(report, equal, greenflow, paths.report_png)
+    save(render(report, equal, greenflow), paths.report_html)
+
+
 def rebuild(run: Path | str) -> Path:
-    """Make the page of a finished run again from what it left on disk; returns the page's path. Raises DataError."""
+    """Make page and picture of a finished run again from what it left on disk; returns the page's path.
+
+    Raises DataError.
+    """
     paths = RunPaths(Path(run))
     report = load(paths.report_json)
     equal, greenflow = (ArmResult.load(paths.loadtest, name) for name in ("equal", "greenflow"))
-    save(render(report, equal, greenflow), paths.report_html)
+    publish(report, equal, greenflow, paths)
     return paths.report_html
 
 

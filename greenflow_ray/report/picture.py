@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from greenflow_ray.files import whole
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report import charts_time, style
-from greenflow_ray.report.schema import Moment, Report
+from greenflow_ray.report.schema import Report
 from greenflow_ray.report.words import headline
 
 
@@ -17,12 +16,11 @@ def save_png(
     equal: ArmResult,
     greenflow: ArmResult,
     path: Path | str,
-    course: Sequence[Moment] | None = None,
     *,
     dpi: int = 160,
 ) -> None:
     """Write spend against budget and price over time to ``path``, on white, atomically."""
-    figure = charts_time.spend_and_price(report, equal, greenflow, report.course if course is None else course)
+    figure = charts_time.spend_and_price(report, equal, greenflow, report.course)
     data = f"{report.dataset}, synthetic data" if report.synthetic else report.dataset
     figure.suptitle(f"{headline(report)} ({data})", x=0.01, ha="left", color=style.INK, fontsize=12, weight="bold")
     with whole(path) as part:

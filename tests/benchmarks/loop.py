@@ -26,20 +26,17 @@ import httpx
 import numpy as np
 
 from greenflow_ray import config as configuration
+from greenflow_ray import demo
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.demo import put_budget, repricing, warm_up
-from greenflow_ray.energy.carbon import now, source_for
 from greenflow_ray.energy.meter import CodecarbonMeter
 from greenflow_ray.energy.processes import LEDGER, METER, job_seconds
 from greenflow_ray.files import whole
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.trace import Rate, Trace, generate
 from greenflow_ray.pipeline import Trained, open_prices, play_arm, prepare_data, train_models
-from greenflow_ray.report import page, windows
-from greenflow_ray.report.build import build_report, trajectory_of
-from greenflow_ray.report.picture import save_png
+from greenflow_ray.report import windows
 from greenflow_ray.serving.launch import free_port, start
 from tests.benchmarks import figures
 from tests.benchmarks.figures import Row, row
@@ -190,12 +187,12 @@ def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, t
                     config, trained.dataset, trace, server.url, terminal, name, meter=meter, watch_processes=True
                 )
 
-            put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
-            warm_up(http, others, config.exposure)
+            demo.put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+            demo.warm_up(http, others, config.exposure)
             equal = arm("equal")
-            put_budget(http, flops_per_second=budget)
-            warm_up(http, others, config.exposure)
-            with repricing(config, server, terminal):
+            demo.put_budget(http, flops_per_second=budget)
+            demo.warm_up(http, others, config.exposure)
+            with demo.repricing(config, server, terminal):
                 before, jobs = http.get("/v1/stats").json(), job_seconds()
                 latest = open_prices(config).latest()
                 operator = Operator(server.url, course, budget, grid)
@@ -273,32 +270,6 @@ def budget_course(played: Played, moments: dict[str, float]) -> tuple[list[float
     return times, rates
 
 
-def write_report(config: CascadeConfig, trained: Trained, played: Played, course: Course) -> None:
-    """``report.json``, the page and the picture, as the main job writes them."""
-    trajectory = trajectory_of(played.after["trajectory"], played.greenflow.started_at)
-    latest = open_prices(config).latest()
-    report = build_report(
-        played.equal,
-        played.greenflow,
-        dataset=trained.dataset.name,
-        synthetic=trained.dataset.synthetic,
-        seed=config.seed,
-        trajectory=trajectory,
-        models=trained.models,
-        reward={k: v for k, v in trained.reward.manifest.calibration.items() if isinstance(v, int | float)},
-        reward_flops_per_request=trained.reward_flops,
-        allocator_p99_s=played.after["allocator_p99_seconds"],
-        repricing_cpu_seconds=played.repricing_cpu_seconds,
-        frontier=latest.frontier if latest else None,
-        carbon=now(source_for(config.energy)),
-        energy=config.energy,
-        spike=course.spike,
-    )
-    report.save(config.paths.report_json)
-    save_png(report, played.equal, played.greenflow, config.paths.report_png, trajectory)
-    page.save(page.render(report, played.equal, played.greenflow, trajectory), config.paths.report_html)
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -328,7 +299,8 @@ def main() -> None:
     figures.save(options.out, {"quick": options.quick, "machine": where, "figures": rows, **details})
     with whole(config.paths.root / "loop-stats.json") as part:
         part.write_text(json.dumps(played.after), encoding="utf-8")
-    write_report(config, trained, played, course)
+    seen = demo.Played(played.equal, played.greenflow, None, played.after, played.repricing_cpu_seconds)
+    demo.write_report(config, trained, seen, course.spike)
     print(f"{os.path.relpath(config.paths.report_html)} and .png written")
 
 

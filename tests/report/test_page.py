@@ -106,14 +106,14 @@ def test_page_of_a_run_in_which_everything_moved(moving: str) -> None:
 
 def test_replicas_that_did_not_change_are_one_sentence(steered: Report, steered_arms: Arms) -> None:
     still = [m.model_copy(update={"replicas": {"gateway": 1, "ranking-din": 2}}) for m in steered.course]
-    html = page.render(steered, *steered_arms, still)
+    html = page.render(steered.model_copy(update={"course": tuple(still)}), *steered_arms)
     assert "Replicas did not change: gateway 1, ranking-din 2." in html
     assert 'id="replicas"' not in html
 
 
 def test_a_limit_that_never_changed_needs_no_band(steered: Report, steered_arms: Arms) -> None:
     course = [m.model_copy(update={"bound_by": "watts", "grams_per_kwh": None, "watts": None}) for m in steered.course]
-    html = page.render(steered, *steered_arms, course)
+    html = page.render(steered.model_copy(update={"course": tuple(course)}), *steered_arms)
     assert "Limit that binds" not in html
     assert "The limit that bound: watts 100" in html
     assert 'id="carbon"' not in html  # an intensity that did not change has no picture
@@ -204,7 +204,8 @@ def test_terminal_does_not_hide_that_more_was_spent(report: Report) -> None:
 
 def test_picture_is_a_png(report: Report, arms: Arms, tmp_path: Path) -> None:
     path = tmp_path / "main.png"
-    picture.save_png(report, *arms, path, [Moment(t=0.0, version=1, price=1e-9)], dpi=40)
+    once = report.model_copy(update={"course": (Moment(t=0.0, version=1, price=1e-9),)})
+    picture.save_png(once, *arms, path, dpi=40)
     assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
