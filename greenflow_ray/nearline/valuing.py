@@ -123,7 +123,7 @@ def notes(evidence: Evidence, manifest: Manifest, found: Sequence[Valuation]) ->
 
 
 def _show(values: Values, terminal: Terminal) -> None:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for v in values.policies:
         if v.robust is None or v.snips is None or v.ips is None:
             rows.append((v.name, v.verdict, style.si(v.flops.value), "–", "–", "–", f"{v.effective:,.0f}"))
