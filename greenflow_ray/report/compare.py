@@ -20,6 +20,8 @@ from greenflow_ray.report.windows import (
 
 WINDOW_S = 5.0
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+SHOWN = 0.2
+"""Changes of the budget by less than this share are the meters' and not an operator's, and are not listed."""
 MOST_CHANGES = 12
 """A budget that changed more often follows something, and its single changes say nothing."""
 
@@ -128,7 +130,7 @@ def budget(
 
 def _changes(greenflow: ArmResult, course: BudgetCourse) -> tuple[schema.BudgetChange, ...]:
     end = greenflow.duration_s
-    found = course.steps(end)
+    found = course.steps(end, SHOWN)
     if len(found) > MOST_CHANGES:
         return ()
     due, flops = greenflow.requests.scheduled, greenflow.recounted

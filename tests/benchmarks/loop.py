@@ -1,10 +1,10 @@
 """Holds a budget over real replicas, real repricing jobs and minutes of open-loop traffic, and says how well.
 
 ``python -m tests.benchmarks.loop --out runs/bench/loop.json`` plays one trace twice: EQUAL at the fullest chain, then
-GreenFlow with repricing beside it. Meanwhile traffic is multiplied by five for some seconds, the budget is halved
-by ``PUT /v1/budget``, then given in gCO2e an hour, and the grid's carbon intensity, served by a local server that
-answers as Great Britain's does, rises. ``--data FOLDER`` takes a real data set, ``--quick`` tries the script.
-The whole report, with its page and picture, lies in the run's folder afterwards.
+GreenFlow with repricing beside it. Meanwhile traffic is multiplied by five for some seconds, the budget is halved by
+``PUT /v1/budget``, then given in FLOP/s and in gCO2e an hour at once, and the grid's carbon intensity, served by a
+local server that answers as Great Britain's does, rises by half. ``--data FOLDER`` takes a real data set, ``--quick``
+tries the script. The report, with its page and picture, lies in the run's folder afterwards.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ CPUS = 16
 """CPUs that Ray may hand out: more than there are, since replicas wait most of the time."""
 SHARE = 0.6
 SPIKE = 5.0
-CLEAN = 200.0
-"""The grid's carbon intensity before its change, gCO2e/kWh."""
+CLEAN, DIRTY = 200.0, 300.0
+"""The grid's carbon intensity before and after its change, gCO2e/kWh."""
 LESS = 0.6
-"""The change of intensity takes the FLOP/s that the grams allow to this share."""
+"""After the change, the grams allow this share of the budget's FLOP/s; before it they allow more than all of them."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,12 @@ class Operator(threading.Thread):
             self._put(http, "halved", flops_per_second=0.5 * self._budget)
             self._wait(began + self._course.grams)
             model = http.get("/v1/stats").json()["energy"]["power_model"]
-            before, after = (
-                model["fixed_watts"] + model["joules_per_flop"] * share * self._budget for share in (1.0, LESS)
-            )
-            self._put(http, "grams", grams_per_hour=before * self._grid.grams / 1000)
+            watts = model["fixed_watts"] + model["joules_per_flop"] * LESS * self._budget
+            grams = watts * DIRTY / 1000
+            self._put(http, "grams", flops_per_second=self._budget, grams_per_hour=grams)
             self._wait(began + self._course.dirtier)
-            self._grid.grams *= before / after
-            self.done["dirtier"] = {"at": time.time(), "grams_per_kwh": self._grid.grams, "power_model": model}
+            self._grid.grams = DIRTY
+            self.done["dirtier"] = {"at": time.time(), "grams_per_kwh": DIRTY, "power_model": model}
 
     def _put(self, http: httpx.Client, name: str, **limits: float) -> None:
         at = time.time()
@@ -260,8 +259,10 @@ def judged(played: Played, course: Course, trained: Trained) -> tuple[list[Row],
 
 
 def budget_course(played: Played, moments: dict[str, float]) -> tuple[list[float], list[float]]:
-    """Seconds and FLOP/s: ours until the budget is in grams, from then on what the ledger made of it, by the second."""
-    times, rates = [0.0, moments["halved"]], [played.budget, 0.5 * played.budget]
+    """Seconds and FLOP/s: ours until grams may bind, from then on what the ledger made of them, by the second."""
+    after = played.operator["grams"]["in_force"]["binding"]["flops_per_second"]
+    times = [0.0, moments["halved"], moments["grams"]]
+    rates = [played.budget, 0.5 * played.budget, after]
     for point in played.after["trajectory"]:
         t = point["t"] - played.greenflow.started_at
         if t > moments["grams"] + 1.0 and point["budget"] is not None:
