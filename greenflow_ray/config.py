@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.files import whole
@@ -136,23 +136,11 @@ class ScheduledLimits(Section, LimitFields):
 
 
 class BudgetFields(LimitFields):
-    """Limits at all hours, or a schedule of them."""
+    """Limits at all hours, and a schedule of further ones."""
 
     schedule: tuple[ScheduledLimits, ...] = Field(
-        default=(), max_length=48, description="limits by hour instead; before the first entry the last one holds"
+        default=(), max_length=48, description="further limits by hour; before the first entry the last one holds"
     )
-
-    @field_validator("schedule")
-    @classmethod
-    def _check_schedule(
-        cls, schedule: tuple[ScheduledLimits, ...], info: ValidationInfo
-    ) -> tuple[ScheduledLimits, ...]:
-        hours = [entry.from_hour for entry in schedule]
-        if hours != sorted(set(hours)):
-            raise ValueError("from_hour must increase from entry to entry")
-        if hours and any(info.data.get(name) is not None for name in LimitFields.model_fields):
-            raise ValueError("limits are given both in the schedule and beside it; move all of them into it")
-        return schedule
 
 
 class BudgetConfig(Section, BudgetFields):

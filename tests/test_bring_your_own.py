@@ -27,7 +27,7 @@ from greenflow_ray.serving.app import check
 from greenflow_ray.serving.launch import free_port
 from tests.test_readme import TEXT, blocks
 
-SECTION = TEXT[TEXT.index("## Bring your own cascade") : TEXT.index("## How it works")]
+SECTION = TEXT[TEXT.index("## Bring your own cascade") : TEXT.index("## Budgets, energy and carbon")]
 FRESH = 10**9
 """A user whom only the team's store knows."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,9 +16,9 @@ class BudgetOrder:
     """An order, as declared or as put by ``PUT /v1/budget``.
 
     Attributes:
-        limits: at all hours, if there is no schedule.
-        schedule: ``(from_hour, limits)``, hours of the UTC day, increasing; each holds until the next one's hour, the
-            last one past midnight.
+        limits: at all hours.
+        schedule: ``(from_hour, limits)``, hours of the UTC day in any order; each holds beside ``limits`` until the
+            next hour of the schedule, the last one past midnight. Entries of the same hour hold together.
         policy: ``greenflow`` or ``fixed``.
         fixed_chain: chain of the fixed policy.
     """
@@ -35,12 +35,16 @@ class BudgetOrder:
         return cls(_limits(fields), schedule, policy, fixed_chain)
 
     def limits_at(self, time: float) -> Limits:
-        """The limits that hold at ``time``, Unix seconds."""
+        """The limits that hold at ``time``, Unix seconds: of each unit the tightest."""
         if not self.schedule:
             return self.limits
-        hour = time % DAY_S / HOUR_S
-        begun = [limits for from_hour, limits in self.schedule if from_hour <= hour]
-        return begun[-1] if begun else self.schedule[-1][1]
+        now = time % DAY_S / HOUR_S
+        hours = [hour for hour, _ in self.schedule]
+        since = max((hour for hour in hours if hour <= now), default=max(hours))
+        held = [self.limits, *(limits for hour, limits in self.schedule if hour == since)]
+        return Limits(
+            **{name: _tightest(getattr(limits, name) for limits in held) for name in LimitFields.model_fields}
+        )
 
     def told(self) -> dict[str, Any]:
         """JSON-able, as ``GET /v1/budget`` and the audit show it."""
@@ -58,3 +62,7 @@ class BudgetOrder:
 
 def _limits(fields: LimitFields) -> Limits:
     return Limits(**{name: getattr(fields, name) for name in LimitFields.model_fields})
+
+
+def _tightest(values: Iterable[float | None]) -> float | None:
+    return min((value for value in values if value is not None), default=None)

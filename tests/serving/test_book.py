@@ -162,6 +162,14 @@ def test_limits_by_the_hour_and_in_watts() -> None:
     assert b.stats()["trajectory"][-1]["budget"] == 1e6
 
 
+@pytest.mark.parametrize(("hour", "watts"), [(0, 9.0), (5.9, 9.0), (6, 7.0), (21.9, 7.0), (22, 9.0)])
+def test_limits_beside_a_schedule_and_of_one_hour_hold_together(hour: float, watts: float) -> None:
+    clock = Clock()
+    clock.now = 86400.0 * 9 + 3600.0 * hour
+    entries = [{"from_hour": 22, "watts": 50.0}, {"from_hour": 6, "watts": 8.0}, {"from_hour": 6, "watts": 7.0}]
+    assert book(clock, watts=9.0, schedule=entries).limits() == Limits(watts=watts)
+
+
 def test_a_grid_so_dirty_that_nothing_is_left_closes_the_cap() -> None:
     clock = Clock()
     b = book(clock, grams_per_hour=1.0)
