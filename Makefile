@@ -43,13 +43,14 @@ lint: $(READY) ## ruff (lint and format) and mypy --strict
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(READY) ## measure; JSON into runs/bench/
+bench: $(READY) ## measure; JSON into runs/bench/ (DATA=folder for the loop's)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PDLP)
 	@$(BIN)/python -m tests.benchmarks.price --out runs/bench/price.json
 	@$(BIN)/python -m tests.benchmarks.data --out runs/bench/data.json
 	@$(BIN)/python -m tests.benchmarks.serving --out runs/bench/serving.json
 	@$(BIN)/python -m tests.benchmarks.kill --out runs/bench/kill.json
 	@$(BIN)/python -m tests.benchmarks.faults --out runs/bench/faults.json
+	@$(BIN)/python -m tests.benchmarks.loop --out runs/bench/loop.json $(if $(DATA),--data $(DATA))
 	@$(BIN)/python -m tests.benchmarks.fuzz --out runs/bench/fuzz.json
 
 clean: ## remove .venv, caches and runs/

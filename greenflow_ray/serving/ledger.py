@@ -18,7 +18,7 @@ from typing import Any
 import ray
 
 from greenflow_ray.chains import ChainSpace
-from greenflow_ray.config import CascadeConfig
+from greenflow_ray.config import CascadeConfig, EnergyConfig
 from greenflow_ray.energy.carbon import source_for
 from greenflow_ray.energy.carbon_api import LastKnown
 from greenflow_ray.errors import InvalidInput, PricingInputError, StoreError
@@ -207,10 +207,13 @@ class Ledger:
 
     async def _energy_loop(self) -> None:
         """Reads the nodes' meters and the grid's carbon intensity; without either, serving goes on as it was."""
-        energy = self._config.energy
-        meters = Meters(energy)
+        energy: EnergyConfig | None = None
+        meters: Meters | None = None
         asked = -math.inf
         while True:
+            if energy is None or meters is None or energy != self._config.energy:  # a new session may declare another
+                energy, asked = self._config.energy, -math.inf
+                meters = Meters(energy)
             try:
                 if time.monotonic() - asked >= energy.carbon.refresh_s:
                     asked = time.monotonic()
