@@ -172,12 +172,17 @@ def source_for(config: EnergyConfig, clock: Callable[[], float] = clocks.time) -
     return LastKnown(live_source(carbon), carbon.limit_s, clock, fallback=country)
 
 
-def now(source: CarbonSource, time: Callable[[], float] = clocks.time) -> CarbonIntensity:
-    """The intensity at this moment of ``time``, a clock of unix seconds; a live source is asked first."""
+def refresh(source: CarbonSource) -> None:
+    """Ask the service behind a live source; nothing to do for the others."""
     from greenflow_ray.energy.carbon_api import LastKnown
 
     if isinstance(source, LastKnown):
         source.refresh()
+
+
+def now(source: CarbonSource, time: Callable[[], float] = clocks.time) -> CarbonIntensity:
+    """The intensity at this moment of ``time``, a clock of unix seconds; a live source is asked first."""
+    refresh(source)
     return source.at(time())
 
 

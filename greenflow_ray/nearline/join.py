@@ -51,15 +51,16 @@ def look_at_feedback(folder: Path) -> Feedback:
     """Vet all files of clicks in ``folder`` by their footers."""
     files: list[Path] = []
     bad: list[BadFile] = []
+    rows = 0
     for path, _ in listed(folder):
         try:
-            plain_footer(path, FEEDBACK_SCHEMA)
+            rows += plain_footer(path, FEEDBACK_SCHEMA)
             files.append(path)
         except FileNotFoundError:
             continue
         except FAULTS as error:
             bad.append(BadFile.of(path, error))
-    return Feedback(tuple(files), _rows(files), tuple(bad))
+    return Feedback(tuple(files), rows, tuple(bad))
 
 
 def join_run(config: CascadeConfig, terminal: Terminal, *, horizon_s: float, address: str | None) -> dict[str, Any]:

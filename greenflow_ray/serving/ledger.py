@@ -19,8 +19,7 @@ import ray
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, EnergyConfig
-from greenflow_ray.energy.carbon import source_for
-from greenflow_ray.energy.carbon_api import LastKnown
+from greenflow_ray.energy.carbon import refresh, source_for
 from greenflow_ray.errors import InvalidInput, PricingInputError, StoreError
 from greenflow_ray.pricing.store import PriceRecord, PriceStore, open_store
 from greenflow_ray.serving.book import LedgerBook
@@ -217,17 +216,12 @@ class Ledger:
             try:
                 if time.monotonic() - asked >= energy.carbon.refresh_s:
                     asked = time.monotonic()
-                    await asyncio.to_thread(self._refresh)
+                    await asyncio.to_thread(refresh, self._carbon)
                 windows = await meters.read() if energy.live else {}
                 self._book.meter(windows, self._carbon.at(time.time()), usage("ledger", "ledger"))
             except Exception:
                 log.exception("the energy of this window is not known")
             await asyncio.sleep(energy.window_s)
-
-    def _refresh(self) -> None:
-        """Ask a live source of carbon intensities."""
-        if isinstance(self._carbon, LastKnown):
-            self._carbon.refresh()
 
     def _latest(self) -> PriceRecord | None:
         """The store's newest record; None if the store is not to be had: the frontier in force stays."""
