@@ -218,8 +218,15 @@ class ServingConfig(Section):
         default="greenflow_ray.serving.sources:prepared",
         description="import path of factory(config) -> Source(catalog, features)",
     )
+    allocate_in: Literal["deployment", "gateway"] = Field(
+        default="deployment",
+        description="deployment: allocators are replicas and scale by themselves; gateway: each gateway has one of its "
+        "own, which saves a message a batch and is right unless the reward model is heavy",
+    )
     gateway: ReplicaConfig = ReplicaConfig(max_ongoing=4096, max_queued=4096)
-    allocator: ReplicaConfig = ReplicaConfig()
+    allocator: ReplicaConfig = Field(
+        default=ReplicaConfig(), description="of allocate_in: deployment; in a gateway only its threads count"
+    )
     stage: ReplicaConfig = ReplicaConfig()
     models: dict[str, ReplicaConfig] = Field(
         default_factory=dict, description="of single model instances, by name; the others are as `stage` says"

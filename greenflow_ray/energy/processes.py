@@ -10,6 +10,8 @@ from functools import partial
 
 import psutil
 
+from greenflow_ray.energy.threads import marked
+
 PROXY = "proxy"
 CONTROLLER = "controller"
 LEDGER = "ledger"
@@ -29,11 +31,12 @@ class Snapshot:
     """CPU-seconds used so far.
 
     Attributes:
-        processes: by (pid, creation time) of every Serve process: its deployment and CPU-seconds, children included.
+        processes: by (pid, creation time, deployment) of every Serve process: CPU-seconds, children included. Threads
+            that work for another deployment than their process's are apart.
         node: busy CPU-seconds of all the node's processes since boot.
     """
 
-    processes: Mapping[tuple[int, float], tuple[str, float]]
+    processes: Mapping[tuple[int, float, str], float]
     node: float
 
 
@@ -106,8 +109,14 @@ def snapshot(
         root = next((p for p in _ancestors(pid, parents) if p in roots), None)
         if root is not None:
             used[root] += _seconds(process)
-    keys = {pid: (pid, seen[pid].create_time()) for pid in roots}
-    return Snapshot({keys[pid]: (roots[pid], used[pid]) for pid in roots}, node_seconds())
+    spent: dict[tuple[int, float, str], float] = {}
+    for pid, name in roots.items():
+        key = (pid, seen[pid].create_time())
+        spent[*key, name] = used[pid]
+        for part, seconds in marked(pid):
+            spent[*key, name] -= seconds
+            spent[*key, part] = spent.get((*key, part), 0.0) + seconds
+    return Snapshot(spent, node_seconds())
 
 
 def job_seconds(under: int | None = None) -> float:
@@ -137,9 +146,8 @@ def own_or_all() -> Callable[[], Snapshot]:
 def between(before: Snapshot, after: Snapshot) -> CpuUse:
     """CPU-seconds spent from ``before`` to ``after``; processes started in between count in full."""
     spent: dict[str, float] = {}
-    for key, (name, seconds) in after.processes.items():
-        start = before.processes.get(key, (name, 0.0))[1]
-        spent[name] = spent.get(name, 0.0) + max(0.0, seconds - start)
+    for key, seconds in after.processes.items():
+        spent[key[2]] = spent.get(key[2], 0.0) + max(0.0, seconds - before.processes.get(key, 0.0))
     lost = sum(key not in after.processes for key in before.processes)
     return CpuUse(dict(sorted(spent.items())), max(0.0, after.node - before.node), lost)
 

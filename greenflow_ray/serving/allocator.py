@@ -1,16 +1,18 @@
-"""Allocator replicas: decide in memory, exchange with the ledger in a thread, log samples in another."""
+"""Allocators at work, each a replica or part of a gateway: they decide in memory, exchange and log in threads."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from ray import serve
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
+from greenflow_ray.energy.threads import Crew
 from greenflow_ray.imports import import_object
 from greenflow_ray.serving.allocation import Allocator
 from greenflow_ray.serving.exchange import Exchange
@@ -18,24 +20,30 @@ from greenflow_ray.serving.ledger import usage
 from greenflow_ray.serving.metrics import AllocatorMetrics
 from greenflow_ray.serving.sample_log import SampleLog
 from greenflow_ray.serving.sources import load_source
-from greenflow_ray.serving.wire import Allocation, AllocationBatch, Commitment, Orders
+from greenflow_ray.serving.wire import Allocation, AllocationBatch, Commitment, Orders, Usage
+
+ALLOCATOR = "allocator"
+THREADS = ("allocate", "commit-exchange", "samples-log")
+"""Where an allocator's work is done: names of the threads with which those that work for it begin."""
 
 
-class AllocatorReplica:
-    """One allocator; its event loop stays free while the reward model runs in its own thread."""
+class LiveAllocator:
+    """One allocator at work: decides in a thread, so that its process's event loop stays free, exchanges in another."""
 
-    def __init__(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
-        context = serve.get_replica_context()
-        self._deployment = context.deployment
-        self._replica = context.replica_id.unique_id
+    def __init__(
+        self, session: str, config: CascadeConfig, space: ChainSpace, reporter: str, *, frozen: bool = False
+    ) -> None:
+        """``reporter`` is its name at the ledger. ``frozen``: batches will come read-only, as Ray hands arrays over."""
+        self._reporter = reporter
+        self._crew = Crew(ALLOCATOR, THREADS)
         source = load_source(config)
         factory = import_object(config.reward.factory, "reward.factory")
         reward = factory(config.paths.reward, space, source.catalog)
         self._samples = SampleLog(config.paths.samples, space, config.sampling)
         self._allocator = Allocator(config, space, reward, source.features, self._samples)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="allocate")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=THREADS[0])
         warm = Allocator(config, space, reward, source.features, None)
-        self._worker.submit(_warm_up, warm, config.serving.allocator.threads).result()
+        self._worker.submit(_warm_up, warm, config.serving.allocator.threads, frozen).result()
         self._metrics = AllocatorMetrics()
         self._reported = 0
         self._exchange = Exchange(
@@ -55,24 +63,27 @@ class AllocatorReplica:
         """Exchange with the ledger now; False if it did not answer."""
         return await asyncio.to_thread(self._exchange.once)
 
-    async def __del__(self) -> None:
-        """Called by Serve before a replica ends: nothing sampled or spent is lost."""
-        if hasattr(self, "_exchange"):
-            await asyncio.to_thread(self._samples.close)
-            await asyncio.to_thread(self._exchange.close)
+    def usage(self) -> Usage:
+        """CPU-seconds of its threads."""
+        return replace(usage(ALLOCATOR, self._reporter), cpu_seconds=self._crew.cpu_seconds())
+
+    async def close(self) -> None:
+        """Nothing sampled or spent is lost."""
+        await asyncio.to_thread(self._samples.close)
+        await asyncio.to_thread(self._exchange.close)
 
     def _report(self) -> Commitment:
         allocator, samples = self._allocator, self._samples
         self._reported = allocator.flops
         return Commitment(
-            self._replica,
+            self._reporter,
             allocator.requests,
             allocator.weight,
             self._reported,
             allocator.own_flops,
             samples.written,
             samples.dropped,
-            usage(self._deployment, self._replica),
+            self.usage(),
         )
 
     def _hear(self, orders: Orders) -> None:
@@ -80,7 +91,24 @@ class AllocatorReplica:
         self._metrics.record(orders.price, self._allocator.price_age_s, self._samples.written, self._samples.dropped)
 
 
-def _warm_up(allocator: Allocator, threads: int) -> None:
+class AllocatorReplica(LiveAllocator):
+    """An allocator as a deployment of its own."""
+
+    def __init__(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
+        self._context = serve.get_replica_context()
+        super().__init__(session, config, space, self._context.replica_id.unique_id, frozen=True)
+
+    def usage(self) -> Usage:
+        """CPU-seconds of its process."""
+        return usage(self._context.deployment, self._reporter)
+
+    async def __del__(self) -> None:
+        """Called by Serve before a replica ends."""
+        if hasattr(self, "_exchange"):
+            await self.close()
+
+
+def _warm_up(allocator: Allocator, threads: int, frozen: bool) -> None:
     """Compile kernels and allocate buffers before the first request; runs in the worker, whose threads it sets."""
     torch = sys.modules.get("torch")
     if torch is not None:
@@ -88,6 +116,6 @@ def _warm_up(allocator: Allocator, threads: int) -> None:
     nobody = np.array([np.iinfo(np.int64).min + 1], dtype=np.int64)
     for size in (1, 32):
         batch = AllocationBatch(np.repeat(nobody, size), np.zeros(size, np.uint64), ("warm-up",) * size)
-        # Ray hands arrays over read-only, which compiled kernels count as another type.
-        batch.user_ids.flags.writeable = batch.hashes.flags.writeable = False
+        # Compiled kernels count read-only arrays as another type.
+        batch.user_ids.flags.writeable = batch.hashes.flags.writeable = not frozen
         allocator.warm(batch)

@@ -18,7 +18,7 @@ from greenflow_ray.errors import ConfigError
 from greenflow_ray.imports import import_object
 from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
-from greenflow_ray.serving.allocator import AllocatorReplica
+from greenflow_ray.serving.allocator import ALLOCATOR, AllocatorReplica
 from greenflow_ray.serving.gateway import Gateway
 from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.stages import StageReplica
@@ -36,7 +36,10 @@ def build(args: dict[str, Any]) -> serve.Application:
     # Sessions sort by time: the ledger follows the newest.
     session = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
     serving = config.serving
-    allocator = _deployment(AllocatorReplica, "allocator", serving.allocator, serving.deadline_s)
+    allocator = None
+    if serving.allocate_in == "deployment":
+        deployment = _deployment(AllocatorReplica, ALLOCATOR, serving.allocator, serving.deadline_s)
+        allocator = deployment.bind(session, config, space)
     stages = {
         model.name: _deployment(
             StageReplica, f"{stage.name}-{model.name}", serving.replicas_of(model.name), serving.deadline_s
@@ -45,7 +48,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         for model in stage.pool
     }
     gateway = _deployment(Gateway, "gateway", serving.gateway, serving.deadline_s)
-    app: serve.Application = gateway.bind(session, config, space, allocator.bind(session, config, space), stages)
+    app: serve.Application = gateway.bind(session, config, space, allocator, stages)
     return app
 
 

@@ -45,7 +45,7 @@ class Exchange:
         self._lock = threading.Lock()
         self._silent = False
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="ledger-exchange", daemon=True)
+        self._thread = threading.Thread(target=self._loop, name=f"{method}-exchange", daemon=True)
 
     def start(self) -> None:
         """Exchange once, so that the replica starts with orders if there is a ledger, then go on in the background."""

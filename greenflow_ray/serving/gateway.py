@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from ray.serve.exceptions import BackPressureError
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.serving.account import Account
+from greenflow_ray.serving.allocator import ALLOCATOR, LiveAllocator
 from greenflow_ray.serving.exchange import Exchange
 from greenflow_ray.serving.feedback import FeedbackLog
 from greenflow_ray.serving.ledger import usage
@@ -39,13 +41,15 @@ class Gateway:
     def __init__(
         self, session: str, config: CascadeConfig, space: ChainSpace, allocator: Any, stages: dict[str, Any]
     ) -> None:
-        """``allocator`` and ``stages`` (by model name) are Serve's deployment handles."""
+        """``allocator`` (None: this gateway gets its own) and ``stages`` (by model name) are Serve's handles."""
         context = serve.get_replica_context()
         self._deployment = context.deployment
         self._replica = context.replica_id.unique_id
         self._config = config
-        self._allocator = allocator
         self._stages = stages
+        self._own = allocator is None
+        self._allocator = allocator or LiveAllocator(session, config, space, f"{self._replica}/{ALLOCATOR}")
+        allocate = self._allocator.allocate if self._own else _call(_carried(allocator, config, space).allocate)
         catalog = load_source(config).catalog
         serving = config.serving
         settings = PathSettings(
@@ -59,7 +63,7 @@ class Gateway:
             settings,
             catalog.by_popularity(),
             catalog.popularity,
-            _call(_carried(allocator, config, space).allocate),
+            allocate,
             {model: _call(_carried(handle, config, space).score) for model, handle in stages.items()},
         )
         self._account = Account(self._replica, space)
@@ -83,9 +87,13 @@ class Gateway:
         if hasattr(self, "_exchange"):
             await asyncio.to_thread(self._feedback.close)
             await asyncio.to_thread(self._exchange.close)
+            if self._own:
+                await self._allocator.close()
 
     def _report(self) -> Settlement:
-        return self._account.settlement(usage(self._deployment, self._replica))
+        used = usage(self._deployment, self._replica)
+        others = self._allocator.usage().cpu_seconds if self._own else 0.0
+        return self._account.settlement(replace(used, cpu_seconds=used.cpu_seconds - others))
 
     def _record(self, budget: dict[str, Any]) -> None:
         """Metrics of what has come since the last exchange, off the request path."""
@@ -123,7 +131,7 @@ class Gateway:
 
     async def _ready(self) -> tuple[bool, dict[str, bool]]:
         """Recommendations need allocator and stages; without the ledger they go on at the last price."""
-        names = ["allocator", *self._stages]
+        names = [ALLOCATOR, *self._stages]
         handles = [self._allocator, *self._stages.values()]
         parts = dict(zip(names, await asyncio.gather(*(_pong(h.ping) for h in handles)), strict=True))
         ready = all(parts.values())

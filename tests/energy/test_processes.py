@@ -66,7 +66,7 @@ def test_a_replicas_cpu_seconds_with_its_childrens(replica: subprocess.Popen[str
     replica.stdin.flush()
     assert replica.stdout.readline() == "done\n"
     after = snapshot(under=os.getpid())
-    assert {name for name, _ in snapshot("metered").processes.values()} >= {"ranking-din"}
+    assert {name for *_, name in snapshot("metered").processes} >= {"ranking-din"}
     assert not snapshot(under=replica.pid + 10**7).processes
     assert own_or_all()().processes.keys() == after.processes.keys()
     use = between(before, after)
@@ -77,8 +77,8 @@ def test_a_replicas_cpu_seconds_with_its_childrens(replica: subprocess.Popen[str
 
 
 def test_new_and_lost_processes() -> None:
-    before = Snapshot({(1, 0.0): ("a", 5.0), (2, 0.0): ("a", 1.0)}, 10.0)
-    after = Snapshot({(1, 0.0): ("a", 7.0), (2, 9.0): ("b", 3.0)}, 16.0)  # pid 2 was given to another process
+    before = Snapshot({(1, 0.0, "a"): 5.0, (2, 0.0, "a"): 1.0}, 10.0)
+    after = Snapshot({(1, 0.0, "a"): 7.0, (2, 9.0, "b"): 3.0}, 16.0)  # pid 2 was given to another process
     use = between(before, after)
     assert (use.by_deployment, use.node, use.lost, use.total) == ({"a": 2.0, "b": 3.0}, 6.0, 1, 5.0)
 
