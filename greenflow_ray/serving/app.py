@@ -29,6 +29,7 @@ APP = "greenflow"
 def build(args: dict[str, Any]) -> serve.Application:
     """The application for ``args`` ``{"config": path of a cascade's YAML, or its values}``.
 
+    ``"serving"`` beside it replaces values of the cascade's section of that name, for this deployment of it.
     Models, reward model and data are loaded once here, so that what is wrong with them is said in one line before
     any replica starts. Raises ConfigError, DataError, ArtifactError.
     """
@@ -54,14 +55,22 @@ def build(args: dict[str, Any]) -> serve.Application:
 
 def read_config(args: dict[str, Any]) -> CascadeConfig:
     """The configuration that ``args`` name, its paths absolute: replicas may have another working directory."""
-    unknown = set(args) - {"config"}
+    unknown = set(args) - {"config", "serving"}
     if unknown or "config" not in args:
-        raise ConfigError(f"application args: expected config, found {sorted(args)}; see deployments/laptop.yaml")
-    given = args["config"]
+        raise ConfigError(
+            f"application args: expected config and perhaps serving, found {sorted(args)}; see deployments/cluster.yaml"
+        )
+    given, serving = args["config"], args.get("serving", {})
     if isinstance(given, dict):
         config = configuration.validated(given, "application args")
     else:
         config = configuration.load(Path(given))
+    if not isinstance(serving, dict):
+        raise ConfigError(f"application args: serving: expected a mapping, found {serving!r:.40}")
+    if serving:
+        values = config.model_dump(mode="json")
+        values["serving"] |= serving
+        config = configuration.validated(values, "application args")
     return config.absolute()
 
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from greenflow_ray import config as configuration
+from greenflow_ray.errors import ConfigError
 from greenflow_ray.imports import import_object
-from greenflow_ray.serving.app import APP, build
+from greenflow_ray.serving.app import APP, build, read_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_serve_understands_the_deployment_files(name: str) -> None:
     text = (ROOT / "deployments" / f"{name}.yaml").read_text(encoding="utf-8")
     (app,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
-    assert (app.name, app.route_prefix, set(app.args)) == (APP, "/", {"config"})
+    assert (app.name, app.route_prefix, set(app.args) - {"serving"}) == (APP, "/", {"config"})
     assert import_object(app.import_path, "import_path") is build
 
 
@@ -31,4 +33,29 @@ def test_the_clusters_replicas_are_those_of_the_built_in_cascade() -> None:
     options = yaml.safe_load((ROOT / "deployments" / "cluster.yaml").read_text(encoding="utf-8"))
     named = {deployment["name"] for deployment in options["applications"][0]["deployments"]}
     config = configuration.load(ROOT / "greenflow_ray" / "cascade.yaml")
+    assert options["applications"][0]["args"]["serving"] == {"allocate_in": "deployment"}
     assert named == {"gateway", "allocator"} | {f"{s.name}-{m.name}" for s in config.stages for m in s.pool}
+
+
+def test_a_deployment_may_serve_a_cascade_in_its_own_way() -> None:
+    given = {"stages": configuration.load(ROOT / "greenflow_ray" / "cascade.yaml").model_dump(mode="json")["stages"]}
+    given["serving"] = {"port": 8123, "allocate_in": "gateway"}
+    config = read_config({"config": given, "serving": {"allocate_in": "deployment", "gateway": {"replicas": 3}}})
+    assert (config.serving.allocate_in, config.serving.gateway.replicas, config.serving.port) == ("deployment", 3, 8123)
+    assert read_config({"config": given}).serving.allocate_in == "gateway"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({}, "expected config"),
+        ({"config": {}, "port": 1}, "expected config and perhaps serving, found ['config', 'port']"),
+        ({"config": str(ROOT / "greenflow_ray" / "cascade.yaml"), "serving": 3}, "serving: expected a mapping"),
+        ({"config": str(ROOT / "greenflow_ray" / "cascade.yaml"), "serving": {"allocate_in": "cloud"}}, "allocate_in"),
+    ],
+)
+def test_wrong_application_arguments_are_refused_in_one_line(args: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(args)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
