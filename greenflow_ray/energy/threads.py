@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import psutil
 
 PREFIX = "gf:"
-_TASKS = "/proc/{pid}/task"
+_LINUX = sys.platform.startswith("linux")
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 class Crew:
@@ -22,7 +25,7 @@ class Crew:
     def __init__(self, part: str, names: tuple[str, ...]) -> None:
         self._mark = PREFIX + part
         self._names = names
-        self._process = psutil.Process()
+        self._pid = os.getpid()
         self._known: set[int] = set()
 
     def cpu_seconds(self) -> float:
@@ -31,24 +34,44 @@ class Crew:
         for thread in ids - self._known:
             self._named(thread)
         self._known = ids
-        return float(sum(t.user_time + t.system_time for t in self._process.threads() if t.id in ids))
+        return sum(_seconds(self._pid, ids).values())
 
     def _named(self, thread: int) -> None:
         try:
-            Path(_TASKS.format(pid=self._process.pid), str(thread), "comm").write_text(self._mark)
+            (_task(self._pid, thread) / "comm").write_text(self._mark)
         except OSError:
             return
 
 
-def marked(pid: int) -> Iterator[tuple[str, float]]:
+def marked(pid: int) -> list[tuple[str, float]]:
     """Part and CPU-seconds so far of every marked thread of a process; nothing where threads cannot be marked."""
-    try:
-        ids = {
-            int(task.parent.name): name.removeprefix(PREFIX)
-            for task in Path(_TASKS.format(pid=pid)).glob("*/comm")
-            if (name := task.read_text().rstrip("\n")).startswith(PREFIX)
-        }
-        if ids:
-            yield from ((ids[t.id], t.user_time + t.system_time) for t in psutil.Process(pid).threads() if t.id in ids)
-    except (OSError, psutil.Error):
-        return
+    parts: dict[int, str] = {}
+    for name in Path(f"/proc/{pid}/task").glob("*/comm"):
+        try:
+            text = name.read_text().rstrip("\n")
+        except OSError:
+            continue
+        if text.startswith(PREFIX):
+            parts[int(name.parent.name)] = text.removeprefix(PREFIX)
+    return [(parts[thread], seconds) for thread, seconds in _seconds(pid, parts).items()] if parts else []
+
+
+def _seconds(pid: int, threads: Collection[int]) -> dict[int, float]:
+    """CPU-seconds so far of those threads that live; psutil would read all of the process's to tell of some."""
+    if not _LINUX:
+        try:
+            return {t.id: t.user_time + t.system_time for t in psutil.Process(pid).threads() if t.id in threads}
+        except psutil.Error:
+            return {}
+    found: dict[int, float] = {}
+    for thread in threads:
+        try:
+            fields = (_task(pid, thread) / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        found[thread] = (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, see proc(5)
+    return found
+
+
+def _task(pid: int, thread: int) -> Path:
+    return Path(f"/proc/{pid}/task/{thread}")

@@ -11,9 +11,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -107,16 +109,13 @@ class ParquetLog:
             self.flush()
 
     def _write(self, batches: list[Mapping[str, Any]]) -> Path:
-        record_batches = [
-            pa.record_batch([_array(columns[field.name], field.type) for field in self._schema], schema=self._schema)
-            for columns in batches
-        ]
+        columns = [_array(_joined([batch[field.name] for batch in batches]), field.type) for field in self._schema]
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = f"{self._name}-{int(self._clock() * 1000):013d}-{self._tag}-{self._serial:06d}"
         self._serial += 1
         partial = self._folder / f".{stem}.partial"
         try:
-            table = pa.Table.from_batches(record_batches)
+            table = pa.Table.from_arrays(columns, schema=self._schema)
             pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
             path = self._folder / f"{stem}.parquet"
             partial.rename(path)
@@ -124,6 +123,11 @@ class ParquetLog:
             partial.unlink(missing_ok=True)
             raise
         return path
+
+
+def _joined(parts: list[Any]) -> Any:
+    """One array or list of all batches' rows: many small Arrow arrays would cost more than writing them."""
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else list(chain.from_iterable(parts))
 
 
 def _array(values: Any, kind: Any) -> Any:

@@ -66,7 +66,7 @@ def test_marked_threads_are_found_from_outside() -> None:
 def test_a_process_that_has_gone_has_no_threads() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()
-    assert list(marked(gone.pid)) == []
+    assert marked(gone.pid) == []
 
 
 WORKER = """
