@@ -136,7 +136,11 @@ def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iter
     before = published(store)
     time.sleep(2 * config.sampling.flush_s)  # until the warm-up's samples are on disk
     declared = configuration.store(config).resolve()
-    command = f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {declared}"
+    # By address: "auto" is whatever Ray started last on this machine.
+    command = (
+        f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {declared} "
+        f"--address {server.address}"
+    )
     job = jobs.submit_job(
         entrypoint=f"nice -n 19 {command} --every {config.load.reprice_every_s:g} --json",
         runtime_env={"py_executable": f"nice -n 19 {sys.executable}"},  # requests first, repricing when there is time

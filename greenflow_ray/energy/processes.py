@@ -23,6 +23,7 @@ _METHOD = re.compile(
     r"\.(?:handle_\w+|check_\w+|initialize_\w+|reconfigure\w*|record_\w+|perform_\w+|push_\w+|get_\w+|list_\w+"
     r"|is_\w+|prepare_\w+|pong|ping|__\w+|_\w+)(?:\(\))?$"
 )
+_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _REPLICA = re.compile(r"^ray::ServeReplica:([^:]*):(.+)$")
 
 
@@ -123,6 +124,7 @@ def job_seconds(under: int | None = None) -> float:
     """CPU-seconds so far of jobs on the Ray cluster below a process (default: this one), their tasks included.
 
     Every Ray worker that is not Serve's counts, with all it has started: on a cluster of one's own that is repricing.
+    The agents that Ray runs on every node, jobs or not, do not.
     What ended before is known only as far as its parent lives.
     """
     own = os.getpid() if under is None else under
@@ -130,7 +132,7 @@ def job_seconds(under: int | None = None) -> float:
     for process in psutil.Process(own).children(recursive=True):
         try:
             title = (process.cmdline() or [""])[0]
-            if title.startswith("ray::") and deployment_of(title) is None:
+            if title.startswith("ray::") and title not in _AGENTS and deployment_of(title) is None:
                 total += _seconds(process) + sum(_seconds(child) for child in process.children(recursive=True))
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue

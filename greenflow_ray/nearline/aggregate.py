@@ -12,6 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from ray.data.aggregate import AggregateFnV2
 from ray.data.block import Block, BlockAccessor
+from ray.data.context import ShuffleStrategy
+from ray.data.dataset import MaterializedDataset
 
 from greenflow_ray.nearline.scan import run, scan
 from greenflow_ray.pricing.frontier import Frontier
@@ -116,7 +118,7 @@ class RaySamples:
 
     def __init__(self, files: Sequence[Path], costs: npt.NDArray[np.float64]) -> None:
         self._costs = costs
-        self._rows = run(lambda: scan(files, ["reward"]).materialize())
+        self._rows = run(lambda: _read(files))
 
     def frontier(self) -> tuple[Frontier, int]:
         """The frontier of all finite rows, and how many rows were refused."""
@@ -131,3 +133,11 @@ class RaySamples:
     def _sum(self, aggregate: _RewardAggregate) -> bytes:
         found: bytes | None = run(lambda: self._rows.aggregate(aggregate))[aggregate.name]
         return found or b""
+
+
+def _read(files: Sequence[Path]) -> MaterializedDataset:
+    """Rewards of ``files`` as blocks in the cluster's memory."""
+    rows = scan(files, ["reward"])
+    # Ray's default wants workers apart for either half of an aggregation: three of them idle between repricings.
+    rows.context.shuffle_strategy = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
+    return rows.materialize()

@@ -38,11 +38,14 @@ def scan(files: Sequence[Path], columns: Sequence[str]) -> ray.data.Dataset:
             table = pq.read_table(path, columns=wanted, page_checksum_verification=True, partitioning=None)
             yield table.replace_schema_metadata(None)
 
-    # A task needs a worker, and an idle worker costs CPU time too: as many as the bytes are worth.
-    tasks = min(len(files), -(-sum(path.stat().st_size for path in files) // TASK_BYTES))
-    tasks = max(1, min(tasks, 2 * int(ray.cluster_resources().get("CPU", 1))))
-    paths = ray.data.from_items([str(f) for f in files], override_num_blocks=tasks)
+    paths = ray.data.from_items([str(f) for f in files], override_num_blocks=tasks_for(files))
     return paths.map_batches(read, batch_format="pyarrow", batch_size=None)
+
+
+def tasks_for(files: Sequence[Path]) -> int:
+    """Tasks that read ``files``: as many as the bytes are worth, for each needs a worker, which costs when idle too."""
+    tasks = min(len(files), -(-sum(path.stat().st_size for path in files) // TASK_BYTES))
+    return max(1, min(tasks, 2 * int(ray.cluster_resources().get("CPU", 1))))
 
 
 def run(work: Callable[[], T]) -> T:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from greenflow_ray.chains import ChainSpace
@@ -43,6 +45,9 @@ CHANGE = 0.002
 
 KEEP_SECONDS = 7200
 """Length of the trajectory that is kept, one point a second."""
+
+NEWEST = 5
+"""Points that every saved state brings along, more than come between two."""
 
 
 @dataclass
@@ -124,9 +129,11 @@ class LedgerBook:
     # What comes in
 
     def commit(self, account: Commitment) -> None:
-        """Take in an allocator's account. The same account twice changes nothing."""
+        """Take in an allocator's account. The same one twice changes nothing, nor does one that a later overtook."""
         self._reported.add(account.reporter)
         known = self._commitments.get(account.reporter)
+        if known is not None and account.requests < known.requests:
+            return
         self._pending_requests += max(account.requests - (known.requests if known else 0), 0)
         self._pending_weight += max(account.weight - (known.weight if known else 0.0), 0.0)
         self._pending_flops += max(account.flops - (known.flops if known else 0), 0)
@@ -143,8 +150,10 @@ class LedgerBook:
         return {reporter for reporter, heard in self._heard.items() if self._clock() - heard <= LIVE_S}
 
     def settle(self, account: Settlement) -> None:
-        """Take in a gateway's account. The same account twice changes nothing."""
+        """Take in a gateway's account. The same one twice changes nothing, nor does one that a later overtook."""
         known = self._settlements.get(account.reporter)
+        if known is not None and account.requests < known.requests:
+            return
         self._pending_requests += account.uncommitted_requests - (known.uncommitted_requests if known else 0)
         self._pending_flops += account.correction_flops - (known.correction_flops if known else 0)
         self._settlements[account.reporter] = replace(account, usages=())
@@ -310,7 +319,7 @@ class LedgerBook:
             },
             "cpu_seconds": dict(cpu),
             "energy": self.energy.told(),
-            "trajectory": [asdict(point) for point in self._trajectory if point.t >= since],
+            "trajectory": [_plain(point) for point in self._trajectory if point.t >= since],
         }
 
     # Survival
@@ -320,14 +329,14 @@ class LedgerBook:
         state = {
             "session": self.session,
             "order": self.order.told(),
-            "commitments": [asdict(a) for a in self._commitments.values()],
-            "settlements": [asdict(a) for a in self._settlements.values()],
-            "usages": [asdict(u) for u in self._usages.values()],
+            "commitments": [{**_plain(a), "usage": _plain(a.usage)} for a in self._commitments.values()],
+            "settlements": [_plain(a) for a in self._settlements.values()],
+            "usages": [_plain(u) for u in self._usages.values()],
             "pending": [self._pending_requests, self._pending_flops],
             "controller": self._controller.state(),
             "energy": self.energy.state(),
         }
-        return state, [asdict(p) for p in list(self._trajectory)[-5:]]
+        return state, [_plain(p) for p in islice(reversed(self._trajectory), NEWEST)][::-1]
 
     def restore(self, state: dict[str, Any], points: list[dict[str, Any]]) -> bool:
         """Take up the state of this session's earlier life; False, changing nothing, if it is another session's."""
@@ -348,3 +357,13 @@ class LedgerBook:
         self._apply()
         self._now = self._controller.tick(0.0, 0.0)
         return True
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    """A dataclass's fields, not copied: ``asdict`` copies every value, every second."""
+    return {name: getattr(record, name) for name in _names(record.__class__)}

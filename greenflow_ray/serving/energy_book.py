@@ -85,7 +85,7 @@ class EnergyBook:
         return {
             "account": self._account.state(),
             "power": self._power.state(),
-            "cpu": self._cpu,
+            "cpu": dict(self._cpu),
             "flops": dict(self._flops),
             "day": [self._day, self._today],
         }

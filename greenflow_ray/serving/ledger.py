@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import math
 import os
 import sqlite3
+import threading
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,8 +19,8 @@ import ray
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, EnergyConfig
-from greenflow_ray.energy.carbon import refresh, source_for
-from greenflow_ray.errors import InvalidInput, PricingInputError, StoreError
+from greenflow_ray.energy.carbon import CarbonSource, refresh, source_for
+from greenflow_ray.errors import GreenFlowError, InvalidInput, PricingInputError, StoreError
 from greenflow_ray.pricing.store import PriceRecord, PriceStore, open_store
 from greenflow_ray.serving.book import LedgerBook
 from greenflow_ray.serving.messages import Budget
@@ -36,6 +36,8 @@ HASTE, PATIENCE = 0.5, 1.5
 """Exchange periods from one tick to the next, at least and at most: an allocator that is later is not waited for."""
 POLL_S = 1.0
 """The price store is asked, and the book saved, this often."""
+CALLS = 128
+"""Calls at a time, each in a thread: there may be as many allocators that wait for the same tick."""
 
 
 class StateFile:
@@ -74,12 +76,16 @@ class StateFile:
 
 
 class Ledger:
-    """The actor. Its methods never wait for disk or network: those have their own loop and threads."""
+    """The actor. Its methods never wait for disk or network: those have threads of their own.
+
+    It has no event loop: an actor with one takes every call through three threads, which costs more than the book.
+    """
 
     def __init__(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
-        self._saving = asyncio.Lock()
-        self._loops: list[asyncio.Task[None]] = []
-        self._ticked = asyncio.Event()
+        self._lock = threading.Condition()  # of the book, told at every tick
+        self._files = threading.Lock()  # of state file and price store, taken before the book's
+        self._loops: list[threading.Thread] = []
+        self._ticks = 0
         self._last_tick = time.monotonic()
         self._open(session, config, space)
 
@@ -99,129 +105,150 @@ class Ledger:
             log.warning("%s: state not restored (%s)", config.paths.ledger, error)
             self._book = LedgerBook(config, space, session)
         self._limits = self._book.limits()
-        self._carbon = source_for(config.energy)
+        self._carbon = _carbon(config.energy)
         self._publish(self._latest())
 
     def _wake(self) -> None:
-        """Start the loops with the first message: a constructor has no event loop yet."""
+        """Start the loops with the first message: before it, silence says nothing about traffic."""
         if not self._loops:
             loops = (self._tick_loop, self._poll_loop, self._energy_loop)
-            self._loops = [asyncio.create_task(work()) for work in loops]
+            self._loops = [threading.Thread(target=work, name=work.__name__, daemon=True) for work in loops]
+            for loop in self._loops:
+                loop.start()
 
-    async def begin(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
+    def begin(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
         """A replica introduces its session; a newer one (session ids sort by time) replaces the book."""
-        self._wake()
-        if session > self._session:
-            self._open(session, config, space)
+        with self._files, self._lock:
+            self._wake()
+            if session > self._session:
+                self._open(session, config, space)
 
-    async def commit(self, session: str, account: Commitment) -> Orders | None:
+    def commit(self, session: str, account: Commitment) -> Orders | None:
         """Exchange with an allocator; None: this session is not known here (introduce it) or is over.
 
         The last of the allocators to report makes the ledger tick, and all get their orders then, from accounts a
         moment old.
         """
-        self._wake()
-        if session != self._session:
-            return None
-        self._book.commit(account)
-        if time.monotonic() - self._last_tick >= HASTE * self._config.budget.exchange_s:
-            if self._book.complete:
-                self._tick()
-            else:
-                await self._ticked.wait()
-        return self._book.orders() if session == self._session else None
+        with self._lock:
+            self._wake()
+            if session != self._session:
+                return None
+            self._book.commit(account)
+            if time.monotonic() - self._last_tick >= HASTE * self._config.budget.exchange_s:
+                if self._book.complete:
+                    self._tick()
+                else:
+                    before = self._ticks
+                    self._lock.wait_for(lambda: self._ticks != before)
+            return self._book.orders() if session == self._session else None
 
-    async def settle(self, session: str, account: Settlement) -> dict[str, Any] | None:
+    def settle(self, session: str, account: Settlement) -> dict[str, Any] | None:
         """Exchange with a gateway; returns the budget as ``GET /v1/budget`` shows it."""
-        self._wake()
-        if session != self._session:
-            return None
-        self._book.settle(account)
-        return self._book.budget()
+        with self._lock:
+            self._wake()
+            if session != self._session:
+                return None
+            self._book.settle(account)
+            return self._book.budget()
 
-    async def budget(self) -> dict[str, Any]:
+    def budget(self) -> dict[str, Any]:
         """See :meth:`LedgerBook.budget`."""
-        return self._book.budget()
+        with self._lock:
+            return self._book.budget()
 
-    async def set_budget(self, order: Budget) -> dict[str, Any]:
+    def set_budget(self, order: Budget) -> dict[str, Any]:
         """Follow a new order and answer when it is in force; without a chain the last one named stays."""
-        before = self._book.order
-        self._book.set_budget(BudgetOrder.of(order, order.policy, order.fixed_chain or before.fixed_chain))
-        self._limits = self._book.limits()
-        await self._audit("PUT /v1/budget", before.told(), self._book.order.told())
-        await self._save()
-        await asyncio.sleep(PATIENCE * self._config.budget.exchange_s)  # by then a tick has passed
-        return self._book.budget()
+        with self._lock:
+            before = self._book.order
+            self._book.set_budget(BudgetOrder.of(order, order.policy, order.fixed_chain or before.fixed_chain))
+            after, self._limits = self._book.order, self._book.limits()
+        self._audit("PUT /v1/budget", before.told(), after.told())
+        self._save()
+        time.sleep(PATIENCE * self._config.budget.exchange_s)  # by then a tick has passed
+        return self.budget()
 
-    async def _audit(self, by: str, before: dict[str, Any], after: dict[str, Any]) -> None:
+    def _audit(self, by: str, before: dict[str, Any], after: dict[str, Any]) -> None:
         """A line for each change of the budget, beside the prices."""
         line = {"time": datetime.now(UTC).isoformat(), "by": by, "before": before, "after": after}
-
-        def write() -> None:
-            with self._config.paths.audit.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-
         log.info("budget changed: %s", line)
         try:
-            await asyncio.to_thread(write)
+            with self._config.paths.audit.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
         except OSError as error:
             log.warning("%s: not written (%s)", self._config.paths.audit, error)
 
-    async def stats(self, since: float = 0.0) -> dict[str, Any]:
+    def stats(self, since: float = 0.0) -> dict[str, Any]:
         """See :meth:`LedgerBook.stats`."""
-        stats = self._book.stats(since)
+        with self._lock:
+            stats = self._book.stats(since)
         stats["cpu_seconds"]["ledger"] = time.process_time()
         return stats
 
-    async def pid(self) -> int:
+    def pid(self) -> int:
         """Process id, for operators and fault tests."""
         return os.getpid()
 
     def _tick(self) -> None:
+        """With the lock held."""
         self._last_tick = time.monotonic()
         try:
             self._book.tick()
         except Exception:
             log.exception("tick failed; the last orders stay")
-        self._ticked.set()
-        self._ticked = asyncio.Event()
+        self._ticks += 1
+        self._lock.notify_all()
 
-    async def _tick_loop(self) -> None:
+    def _tick_loop(self) -> None:
         """Ticks when the allocators did not: there is none, or one is late."""
-        late = PATIENCE * self._config.budget.exchange_s
         while True:
-            await asyncio.sleep(max(self._last_tick + late - time.monotonic(), 0.01))
-            if time.monotonic() - self._last_tick >= late:
-                self._tick()
+            with self._lock:
+                early = self._last_tick + PATIENCE * self._config.budget.exchange_s - time.monotonic()
+                if early <= 0:
+                    self._tick()
+            time.sleep(max(early, 0.01))
 
-    async def _poll_loop(self) -> None:
+    def _poll_loop(self) -> None:
         while True:
-            await asyncio.sleep(POLL_S)
-            self._publish(await asyncio.to_thread(self._latest))
-            limits = self._book.limits()
-            if limits != self._limits:
-                before, self._limits = self._limits, limits
-                await self._audit("schedule", asdict(before), asdict(limits))
-            await self._save()
+            time.sleep(POLL_S)
+            try:
+                self._poll()
+            except Exception:
+                log.exception("the price store was not followed this time")
 
-    async def _energy_loop(self) -> None:
+    def _poll(self) -> None:
+        with self._files:
+            record = self._latest()
+            with self._lock:
+                self._publish(record)
+                before, after = self._limits, self._book.limits()
+                self._limits = after
+        if after != before:
+            self._audit("schedule", asdict(before), asdict(after))
+        self._save()
+
+    def _energy_loop(self) -> None:
         """Reads the nodes' meters and the grid's carbon intensity; without either, serving goes on as it was."""
-        energy: EnergyConfig | None = None
         meters: Meters | None = None
         asked = -math.inf
+        with self._lock:  # a meter's start takes a second of CPU time: orders come first
+            self._lock.wait_for(lambda: self._ticks > 0)
         while True:
-            if energy is None or meters is None or energy != self._config.energy:  # a new session may declare another
-                energy, asked = self._config.energy, -math.inf
-                meters = Meters(energy)
+            energy, carbon = self._config.energy, self._carbon
+            if meters is None or meters.config != energy:  # a new session may declare another
+                if meters is not None:
+                    meters.close()
+                meters, asked = Meters(energy, _node()), -math.inf
             try:
-                if time.monotonic() - asked >= energy.carbon.refresh_s:
+                if carbon is not None and time.monotonic() - asked >= energy.carbon.refresh_s:
                     asked = time.monotonic()
-                    await asyncio.to_thread(refresh, self._carbon)
-                windows = await meters.read() if energy.live else {}
-                self._book.meter(windows, self._carbon.at(time.time()), usage("ledger", "ledger"))
+                    refresh(carbon)
+                windows = meters.read() if energy.live else {}
+                intensity = None if carbon is None else carbon.at(time.time())
+                with self._lock:
+                    self._book.meter(windows, intensity, usage("ledger", "ledger"))
             except Exception:
                 log.exception("the energy of this window is not known")
-            await asyncio.sleep(energy.window_s)
+            time.sleep(energy.window_s)
 
     def _latest(self) -> PriceRecord | None:
         """The store's newest record; None if the store is not to be had: the frontier in force stays."""
@@ -244,14 +271,25 @@ class Ledger:
         """A frontier of other chains prices something else; one that does not say is taken at its word."""
         return bool(meta.get("chains", self._book.space.digest) == self._book.space.digest)
 
-    async def _save(self) -> None:
-        if self._file is None:
-            return
-        async with self._saving:
+    def _save(self) -> None:
+        with self._files:
+            if self._file is None:
+                return
+            with self._lock:
+                state = self._book.state()
             try:
-                await asyncio.to_thread(self._file.save, *self._book.state())
+                self._file.save(*state)
             except (sqlite3.Error, OSError) as error:
                 log.warning("%s: state not saved (%s)", self._config.paths.ledger, error)
+
+
+def _carbon(config: EnergyConfig) -> CarbonSource | None:
+    """Where carbon intensities come from; None, which leaves grams unknown, if this node lacks a token or a file."""
+    try:
+        return source_for(config)
+    except GreenFlowError as error:
+        log.error("no carbon intensity: %s", error)
+        return None
 
 
 def connect(session: str, config: CascadeConfig, space: ChainSpace) -> Any:
@@ -263,7 +301,8 @@ def connect(session: str, config: CascadeConfig, space: ChainSpace) -> Any:
         lifetime="detached",  # it outlives the replica that happened to create it
         max_restarts=-1,
         num_cpus=0,
-        max_concurrency=256,
+        max_concurrency=CALLS,
+        enable_task_events=False,  # nobody looks for exchanges in a task list
     )
     return actor.remote(session, config, space)
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
 from greenflow_ray.errors import DataError
+from greenflow_ray.nearline import scan
 from greenflow_ray.nearline.aggregate import FrontierAggregate, RaySamples, RefinementAggregate
 from greenflow_ray.nearline.reprice import reprice_once
 from greenflow_ray.pricing.frontier import Frontier
@@ -28,12 +30,29 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.mark.serve
-def test_two_passes_over_files_equal_one_process(cluster: None, tmp_path: Path) -> None:
+def test_a_small_window_leaves_no_workers_of_its_own_kind(cluster: None, tmp_path: Path) -> None:
+    config = make_config(tmp_path)
+    samples = RaySamples([write(config, f"{i:02}", rows(i, 50)) for i in range(6)], COSTS)
+    frontier, _ = samples.frontier()
+    bucket = crossing(frontier, 3e6 * frontier.requests)
+    assert bucket is not None
+    samples.refine(bucket)
+    titles = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
+    assert 1 <= sum(title.startswith("ray::IDLE") for title in titles) <= 2, "no more than Ray keeps for two CPUs"
+
+
+@pytest.mark.serve
+@pytest.mark.parametrize("task_bytes", [scan.TASK_BYTES, 1])
+def test_two_passes_over_files_equal_one_process(
+    cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task_bytes: int
+) -> None:
+    monkeypatch.setattr(scan, "TASK_BYTES", task_bytes)
     config = make_config(tmp_path)
     parts = [rows(seed, 50 + seed) for seed in range(6)]
     parts[2][3, 1] = np.nan
     parts[4][0, 0] = np.inf
     files = [write(config, f"{i:02}", part) for i, part in enumerate(parts)]
+    assert scan.tasks_for(files) == (4 if task_bytes == 1 else 1)
     samples = RaySamples(files, COSTS)
     frontier, bad = samples.frontier()
     together = np.concatenate(parts)

@@ -75,6 +75,17 @@ def test_the_same_account_twice_counts_once() -> None:
     assert sum(p["spend"] for p in b.stats()["trajectory"]) == HUGE
 
 
+def test_an_account_that_a_later_one_overtook_changes_nothing() -> None:
+    b = book()
+    for requests in (10, 30, 20, 31):
+        b.commit(commitment(requests, 100 * requests))
+        b.settle(settlement(requests, 90 * requests, correction=-10 * requests))
+    stats = b.stats()
+    assert (stats["requests"], stats["flops"], stats["committed"]["flops"]) == (31, 2790, 3100)
+    b.tick()
+    assert sum(p["spend"] for p in b.stats()["trajectory"]) == 2790
+
+
 def test_accounts_of_several_replicas_add_up_exactly() -> None:
     b = book()
     b.commit(commitment(1, HUGE, "a1"))

@@ -57,7 +57,7 @@ def test_what_is_wrong_with_a_cascade_is_told_in_one_line(
 
 
 def test_application_args_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"laptop\.yaml"):
+    with pytest.raises(ConfigError, match=r"cluster\.yaml"):
         read_config({})
     with pytest.raises(ConfigError, match="colour"):
         read_config({"config": "a.yaml", "colour": "red"})
