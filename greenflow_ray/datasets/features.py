@@ -34,9 +34,8 @@ class TableFeatures:
     def lookup(self, user_ids: npt.NDArray[np.int64]) -> RequestBatch:
         """Binary search by id, O(B log n); rows of unknown ids are empty."""
         ids = np.asarray(user_ids, dtype=np.int64)
-        table = self._users.user_ids
-        rows = np.minimum(np.searchsorted(table, ids), len(table) - 1)
-        known = table[rows] == ids
+        rows, known = np.empty(len(ids), np.int64), np.empty(len(ids), np.bool_)
+        _find(self._users.user_ids, ids, rows, known)
         return self.rows(rows, ids, known)
 
     def rows(
@@ -51,15 +50,44 @@ class TableFeatures:
         if known is None:
             known = np.ones(len(rows), dtype=np.bool_)
         users = self._users
-        tokens = _taken(users.tokens, rows, known)
-        weights = None if users.weights is None else _taken(Ragged(users.weights, users.tokens.offsets), rows, known)
-        history = _taken(users.history, rows, known)
-        return RequestBatch(ids, known, tokens, history, None if weights is None else weights.values)
+        weighted = users.weights is not None
+        weights = users.weights if users.weights is not None else _NO_WEIGHTS
+        tokens, token_offsets, taken, history, history_offsets = _taken(
+            users.tokens.values, users.tokens.offsets, weights, weighted, users.history.values, users.history.offsets,
+            rows, known,
+        )  # fmt: skip
+        return RequestBatch(
+            ids, known, Ragged(tokens, token_offsets), Ragged(history, history_offsets), taken if weighted else None
+        )
 
 
-def _taken(table: Ragged, rows: npt.NDArray[np.int64], known: npt.NDArray[np.bool_]) -> Ragged:
-    """``table.take(rows).where(known)``, in one pass."""
-    return Ragged(*_take(table.values, table.offsets, rows, known))
+_NO_WEIGHTS = np.empty(0, dtype=np.float32)
+
+
+@kernel
+def _find(table: Any, ids: Any, rows: Any, known: Any) -> None:
+    """Row of every id in the sorted table, and whether it is there."""
+    for i in range(ids.shape[0]):
+        low, high = 0, table.shape[0] - 1
+        while low < high:
+            middle = (low + high) // 2
+            if table[middle] < ids[i]:
+                low = middle + 1
+            else:
+                high = middle
+        rows[i] = low
+        known[i] = low < table.shape[0] and table[low] == ids[i]
+
+
+@kernel
+def _taken(
+    tokens: Any, token_offsets: Any, weights: Any, weighted: bool, history: Any, history_offsets: Any, rows: Any,
+    known: Any,
+) -> Any:  # fmt: skip
+    """Tokens, their weights and history of the rows, in one call: it is the calls that cost when batches are small."""
+    some, starts = _take(tokens, token_offsets, rows, known)
+    theirs = _take(weights, token_offsets, rows, known)[0] if weighted else weights
+    return some, starts, theirs, *_take(history, history_offsets, rows, known)
 
 
 @kernel

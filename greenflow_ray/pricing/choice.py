@@ -35,39 +35,50 @@ class PriceDirective:
 
 
 @kernel
-def _choose(rewards: Any, costs: Any, low: float, high: float, limit: float, hashes: Any, safe: int, out: Any) -> None:
-    for i in range(rewards.shape[0]):
-        price = high if np.float64(hashes[i]) < limit else low
-        best = -np.inf
-        paid = np.inf
-        chosen = safe
-        for j in range(rewards.shape[1]):
-            r = np.float64(rewards[i, j])
-            if not np.isfinite(r):
-                chosen = safe
-                break
-            value = r - price * costs[j]
-            if value > best or (value == best and costs[j] < paid):
-                best = value
-                paid = costs[j]
-                chosen = j
-        out[i] = chosen
+def best_chain(row: Any, costs: Any, price: float) -> int:
+    """``argmax_j (R_j − λ c_j)`` of one row, ties to the cheaper; −1 if a reward is not finite."""
+    best = -np.inf
+    paid = np.inf
+    chosen = -1
+    for j in range(row.shape[0]):
+        reward = np.float64(row[j])
+        if not np.isfinite(reward):
+            return -1
+        value = reward - price * costs[j]
+        if value > best or (value == best and costs[j] < paid):
+            best = value
+            paid = costs[j]
+            chosen = j
+    return chosen
 
 
 @kernel
-def _splitmix64(ids: Any, out: Any) -> None:
+def mixed(hashed: Any) -> Any:
+    """Other bits from 64 bits, uint64 (splitmix64: Steele, Lea and Flood, OOPSLA 2014)."""
+    z = hashed + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def _choose(rewards: Any, costs: Any, low: float, high: float, limit: float, hashes: Any, safe: int, out: Any) -> None:
+    for i in range(rewards.shape[0]):
+        chosen = best_chain(rewards[i], costs, high if np.float64(hashes[i]) < limit else low)
+        out[i] = chosen if chosen >= 0 else safe
+
+
+@kernel
+def _mix(ids: Any, out: Any) -> None:
     for i in range(ids.shape[0]):
-        z = ids[i] + np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        out[i] = z ^ (z >> np.uint64(31))
+        out[i] = mixed(ids[i])
 
 
 def request_hashes(ids: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Well-mixed hashes of integer ids, uint64 ``[B]`` (splitmix64: Steele, Lea and Flood, OOPSLA 2014)."""
+    """Well-mixed hashes of integer ids, uint64 ``[B]`` (:func:`mixed`)."""
     ids = np.ascontiguousarray(ids).astype(np.uint64)
     out = np.empty(len(ids), np.uint64)
-    _splitmix64(ids, out)
+    _mix(ids, out)
     return out
 
 

@@ -11,7 +11,7 @@ import pytest
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import RequestBatch
 from greenflow_ray.pricing.choice import PriceDirective, request_hashes
-from greenflow_ray.serving.allocation import Allocator, paid_prices
+from greenflow_ray.serving.allocation import Allocator
 from greenflow_ray.serving.sample_log import SampleLog
 from greenflow_ray.serving.wire import AllocationBatch, Orders, Reason
 from tests.serving.fakes import NAN_USER, ByCost, cascade
@@ -171,7 +171,7 @@ def test_propensity_is_the_frequency_over_hashes(tmp_path: Path, share: float, e
     for chain in np.unique(chains):
         assert np.ptp(p[chains == chain]) == 0
         assert p[chains == chain][0] == pytest.approx(float(np.mean(chains == chain)), abs=0.02)
-    assert float(np.mean(paid_prices(d, hashes) == 5e-5)) == pytest.approx(share, abs=0.03)
+    assert float(np.mean(np.array(found["price"]) == 5e-5)) == pytest.approx(share, abs=0.03)
 
 
 def test_nobody_explores_under_a_closed_cap() -> None:
