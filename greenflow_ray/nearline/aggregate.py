@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,12 @@ from ray.data.block import Block, BlockAccessor
 from ray.data.context import ShuffleStrategy
 from ray.data.dataset import MaterializedDataset
 
-from greenflow_ray.nearline.scan import run, scan
+from greenflow_ray.nearline.alone import alone
+from greenflow_ray.nearline.scan import run, scan, tasks_for
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement
+
+T = TypeVar("T")
 
 _ROWS = struct.Struct("<q")
 _PLACES = struct.Struct("<qq")
@@ -118,7 +122,8 @@ class RaySamples:
 
     def __init__(self, files: Sequence[Path], costs: npt.NDArray[np.float64]) -> None:
         self._costs = costs
-        self._rows = run(lambda: _read(files))
+        self._small = tasks_for(files) == 1
+        self._rows = self._run(lambda: _read(files))
 
     def frontier(self) -> tuple[Frontier, int]:
         """The frontier of all finite rows, and how many rows were refused."""
@@ -131,8 +136,12 @@ class RaySamples:
         return aggregate.read(self._sum(aggregate))
 
     def _sum(self, aggregate: _RewardAggregate) -> bytes:
-        found: bytes | None = run(lambda: self._rows.aggregate(aggregate))[aggregate.name]
+        found: bytes | None = self._run(lambda: self._rows.aggregate(aggregate))[aggregate.name]
         return found or b""
+
+    def _run(self, work: Callable[[], T]) -> T:
+        with alone(self._small):
+            return run(work)
 
 
 def _read(files: Sequence[Path]) -> MaterializedDataset:

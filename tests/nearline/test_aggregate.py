@@ -30,13 +30,14 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.mark.serve
-def test_a_small_window_leaves_no_workers_of_its_own_kind(cluster: None, tmp_path: Path) -> None:
+def test_a_small_window_leaves_no_actor_and_no_workers_of_its_own_kind(cluster: None, tmp_path: Path) -> None:
     config = make_config(tmp_path)
     samples = RaySamples([write(config, f"{i:02}", rows(i, 50)) for i in range(6)], COSTS)
     frontier, _ = samples.frontier()
     bucket = crossing(frontier, 3e6 * frontier.requests)
     assert bucket is not None
     samples.refine(bucket)
+    assert ray.util.list_named_actors(all_namespaces=True) == []
     titles = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
     assert 1 <= sum(title.startswith("ray::IDLE") for title in titles) <= 2, "no more than Ray keeps for two CPUs"
 
