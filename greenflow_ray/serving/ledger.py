@@ -36,8 +36,8 @@ HASTE, PATIENCE = 0.5, 1.5
 """Exchange periods from one tick to the next, at least and at most: an allocator that is later is not waited for."""
 POLL_S = 1.0
 """The price store is asked, and the book saved, this often."""
-CALLS = 128
-"""Calls at a time, each in a thread: there may be as many allocators that wait for the same tick."""
+CALLS = 32
+"""Calls at a time, each in a thread: few, so that they stay warm. Half of them may wait for a tick."""
 
 
 class StateFile:
@@ -85,7 +85,7 @@ class Ledger:
         self._lock = threading.Condition()  # of the book, told at every tick
         self._files = threading.Lock()  # of state file and price store, taken before the book's
         self._loops: list[threading.Thread] = []
-        self._ticks = 0
+        self._ticks = self._waiting = 0
         self._last_tick = time.monotonic()
         self._open(session, config, space)
 
@@ -137,9 +137,11 @@ class Ledger:
             if time.monotonic() - self._last_tick >= HASTE * self._config.budget.exchange_s:
                 if self._book.complete:
                     self._tick()
-                else:
+                elif self._waiting < CALLS // 2:  # any more allocators get the last orders at once
                     before = self._ticks
+                    self._waiting += 1
                     self._lock.wait_for(lambda: self._ticks != before)
+                    self._waiting -= 1
             return self._book.orders() if session == self._session else None
 
     def settle(self, session: str, account: Settlement) -> dict[str, Any] | None:

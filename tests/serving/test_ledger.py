@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.serving.ledger import Ledger
+from greenflow_ray.serving.ledger import CALLS, Ledger
 from greenflow_ray.serving.messages import Budget
 from greenflow_ray.serving.wire import Orders, Reason
 from tests.serving.fakes import cascade
@@ -48,6 +48,21 @@ def test_allocators_wait_for_the_last_of_them_and_all_get_orders(tmp_path: Path)
             assert all(isinstance(answer.result(timeout=5), Orders) for answer in early)
     stats = ledger.stats()
     assert (stats["committed"]["requests"], stats["committed"]["flops"]) == (120, 1200)
+
+
+def test_more_allocators_than_may_wait_get_the_last_orders_at_once(tmp_path: Path) -> None:
+    ledger, _ = made(tmp_path)
+    names = [f"a{i}" for i in range(CALLS // 2 + 3)]
+    for name in names:
+        assert ledger.commit("s1", commitment(1, 1, name)) is not None
+    tick(ledger)
+    with ThreadPoolExecutor(len(names)) as pool:
+        early = [pool.submit(ledger.commit, "s1", commitment(2, 2, name)) for name in names[:-1]]
+        done = wait(early, timeout=5, return_when="FIRST_COMPLETED").done
+        assert all(isinstance(answer.result(), Orders) for answer in done)
+        assert isinstance(ledger.commit("s1", commitment(2, 2, names[-1])), Orders)
+        assert all(isinstance(answer.result(timeout=5), Orders) for answer in early)
+    assert ledger.stats()["committed"]["requests"] == 2 * len(names)
 
 
 def test_a_late_allocator_does_not_hold_the_others(tmp_path: Path) -> None:
