@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import ssl
 import time as clocks
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import httpx
@@ -226,7 +228,9 @@ def _ask(
     host = httpx.URL(url).host
     end = clock() + timeout_s
     try:
-        with httpx.stream("GET", url.rstrip("/") + path, params=query, headers=headers, timeout=timeout_s) as response:
+        with httpx.stream(
+            "GET", url.rstrip("/") + path, params=query, headers=headers, timeout=timeout_s, verify=_tls()
+        ) as response:
             if response.status_code != 200:
                 raise NotAnswered(_refusal(host, response.status_code), _retry_after(response.headers))
             body = b""
@@ -247,6 +251,12 @@ def _ask(
     if not isinstance(answer, dict):
         raise NotAnswered(f"{host}: its answer is not a JSON object; check energy.carbon.url")
     return answer
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates takes longer than the whole exchange: once a process."""
+    return httpx.create_ssl_context()
 
 
 def _refusal(host: str, status: int) -> str:

@@ -26,19 +26,19 @@ class Crew:
         self._mark = PREFIX + part
         self._names = names
         self._pid = os.getpid()
-        self._known: set[int] = set()
+        self._marked: set[int] = set()
 
     def cpu_seconds(self) -> float:
         """So far, of those that live."""
         ids = {t.native_id for t in threading.enumerate() if t.name.startswith(self._names) and t.native_id}
-        for thread in ids - self._known:
-            self._named(thread)
-        self._known = ids
+        for thread in ids - self._marked:
+            self._name(thread)
+        self._marked = ids
         return sum(_seconds(self._pid, ids).values())
 
-    def _named(self, thread: int) -> None:
+    def _name(self, thread: int) -> None:
         try:
-            (_task(self._pid, thread) / "comm").write_text(self._mark)
+            Path(_task(self._pid, thread), "comm").write_text(self._mark)
         except OSError:
             return
 
@@ -66,12 +66,13 @@ def _seconds(pid: int, threads: Collection[int]) -> dict[int, float]:
     found: dict[int, float] = {}
     for thread in threads:
         try:
-            fields = (_task(pid, thread) / "stat").read_text().rpartition(")")[2].split()
+            with open(_task(pid, thread) + "/stat", "rb", buffering=0) as file:
+                fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
         found[thread] = (int(fields[11]) + int(fields[12])) / _TICKS  # utime and stime, see proc(5)
     return found
 
 
-def _task(pid: int, thread: int) -> Path:
-    return Path(f"/proc/{pid}/task/{thread}")
+def _task(pid: int, thread: int) -> str:
+    return f"/proc/{pid}/task/{thread}"
