@@ -153,7 +153,7 @@ class BudgetConfig(Section, BudgetFields):
     safe_chain: str = Field(default="cheapest", description="served when no price is known")
     price_ttl_s: float = Field(default=60.0, gt=0, description="a price older than this is not used")
     exchange_s: float = Field(
-        default=0.4, gt=0, description="allocators and the ledger exchange spend and price this often"
+        default=0.3, gt=0, description="allocators and the ledger exchange spend and price this often"
     )
     settle_s: float = Field(default=1.0, gt=0, description="gateways tell the ledger what they answered this often")
     burst_s: float = Field(default=0.5, gt=0, description="hard cap: seconds of budget that may be spent at once")

@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bench/loop.json"))
     parser.add_argument("--run", type=Path, default=Path("runs/loop"), help="its models are reused")
     parser.add_argument("--data", type=Path, default=None, help="a data set; default: the embedded synthetic one")
-    parser.add_argument("--rate", type=float, default=120.0, help="requests a second before the spike")
+    parser.add_argument("--rate", type=float, default=130.0, help="requests a second before the spike")
     parser.add_argument("--reprice", type=float, default=100.0, help="seconds between repricings")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
