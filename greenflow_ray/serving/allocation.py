@@ -47,15 +47,14 @@ class Allocator:
     ) -> None:
         """``clock`` measures ages, ``wall`` stamps samples (Unix seconds)."""
         self._space = space
-        self._costs = space.costs
         self._reward = reward
         self._features = features
         self._samples = samples
         self._ttl_s = config.budget.price_ttl_s
-        self._safe = space.index(config.budget.safe_chain)
         self._when_fixed = config.sampling.when_fixed
+        safe = space.index(config.budget.safe_chain)
         flops = np.array([chain.flops for chain in space.chains], dtype=np.int64)
-        self._rules = Rules(space.costs, flops, space.cheapest, self._safe, config.budget.exploration)
+        self._rules = Rules(space.costs, flops, space.cheapest, safe, config.budget.exploration)
         self._clock = clock
         self._wall = wall
         self._standing: _Standing | None = None
@@ -73,7 +72,7 @@ class Allocator:
         """Run everything that compiles or allocates on first use; decides nothing."""
         rewards = self._rewards(batch)
         if rewards is not None:
-            decide(rewards, PriceDirective(0.0, 1.0, 0.5, 0, False, self._safe), batch.hashes, self._rules)
+            decide(rewards, PriceDirective(0.0, 1.0, 0.5, 0, False, self._rules.safe), batch.hashes, self._rules)
 
     @property
     def price(self) -> float:
@@ -98,7 +97,7 @@ class Allocator:
         elif standing is None or not fresh or rewards is None:
             missing = Reason.NO_PRICE if standing is None else Reason.PRICE_EXPIRED
             missing = Reason.REWARD_UNAVAILABLE if rewards is None else missing
-            version, decision = 0, self._all(size, self._safe, missing)
+            version, decision = 0, self._all(size, self._rules.safe, missing)
         else:
             directive = self._paced(standing, size)
             version = directive.version
@@ -123,11 +122,11 @@ class Allocator:
         """One chain for everybody."""
         return Decision(
             np.full(size, chain, dtype=np.int32),
-            np.full(size, self._costs[chain]),
+            np.full(size, self._rules.costs[chain]),
             np.zeros(size),
             np.ones(size, dtype=np.float32),
             np.full(size, reason, dtype=np.int16),
-            size * self._space.chains[chain].flops,
+            size * int(self._rules.flops[chain]),
         )
 
     def _rewards(self, batch: AllocationBatch) -> npt.NDArray[np.float32] | None:

@@ -19,7 +19,7 @@ from greenflow_ray.serving.exchange import Exchange
 from greenflow_ray.serving.ledger import usage
 from greenflow_ray.serving.metrics import AllocatorMetrics
 from greenflow_ray.serving.sample_log import SampleLog
-from greenflow_ray.serving.sources import load_source
+from greenflow_ray.serving.sources import Source, load_source
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, Commitment, Orders, Usage
 
 ALLOCATOR = "allocator"
@@ -31,12 +31,18 @@ class LiveAllocator:
     """One allocator at work: decides in a thread, so that its process's event loop stays free, exchanges in another."""
 
     def __init__(
-        self, session: str, config: CascadeConfig, space: ChainSpace, reporter: str, *, frozen: bool = False
+        self,
+        session: str,
+        config: CascadeConfig,
+        space: ChainSpace,
+        source: Source,
+        reporter: str,
+        *,
+        frozen: bool = False,
     ) -> None:
         """``reporter`` is its name at the ledger. ``frozen``: batches will come read-only, as Ray hands arrays over."""
         self._reporter = reporter
         self._crew = Crew(ALLOCATOR, THREADS)
-        source = load_source(config)
         factory = import_object(config.reward.factory, "reward.factory")
         reward = factory(config.paths.reward, space, source.catalog)
         self._samples = SampleLog(config.paths.samples, space, config.sampling)
@@ -96,7 +102,8 @@ class AllocatorReplica(LiveAllocator):
 
     def __init__(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
         self._context = serve.get_replica_context()
-        super().__init__(session, config, space, self._context.replica_id.unique_id, frozen=True)
+        replica = self._context.replica_id.unique_id
+        super().__init__(session, config, space, load_source(config), replica, frozen=True)
 
     def usage(self) -> Usage:
         """CPU-seconds of its process."""

@@ -47,10 +47,11 @@ class Gateway:
         self._replica = context.replica_id.unique_id
         self._config = config
         self._stages = stages
+        source = load_source(config)
+        catalog = source.catalog
         self._own = allocator is None
-        self._allocator = allocator or LiveAllocator(session, config, space, f"{self._replica}/{ALLOCATOR}")
+        self._allocator = allocator or LiveAllocator(session, config, space, source, f"{self._replica}/{ALLOCATOR}")
         allocate = self._allocator.allocate if self._own else _call(_carried(allocator, config, space).allocate)
-        catalog = load_source(config).catalog
         serving = config.serving
         settings = PathSettings(
             serving.deadline_s,
