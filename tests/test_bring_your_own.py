@@ -25,6 +25,7 @@ from greenflow_ray.console import Terminal
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.launch import free_port
+from tests.serving.fakes import PATIENT
 from tests.test_readme import TEXT, blocks
 
 SECTION = TEXT[TEXT.index("## Bring your own cascade") : TEXT.index("## Budgets, energy and carbon")]
@@ -64,8 +65,11 @@ def interactions(folder: Path, users: int = 320, items: int = 240) -> None:
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The team's folder: the README's files, and their data."""
     folder = tmp_path_factory.mktemp("team")
+    patience = ", ".join(f"{name}: {seconds}" for name, seconds in PATIENT.items())
     for name, text in files().items():
-        (folder / name).write_text(text.replace("path/to/data", "data"))
+        (folder / name).write_text(
+            text.replace("path/to/data", "data").replace("serving: {", f"serving: {{{patience}, ")
+        )
     interactions(folder / "data")
     store = {"user_id": [FRESH, 1], "item_ids": [[5002, 5006, 5010, 5014, 77], [5001]]}
     pq.write_table(pa.table(store), folder / "live.parquet")

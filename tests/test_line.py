@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from greenflow_ray.report.schema import Report
+from tests.serving.fakes import PATIENT
 
 CONFIG = {
     "stages": [
@@ -42,7 +43,7 @@ def free_port() -> int:
 def test_demo_from_data_to_report(tmp_path: Path) -> None:
     port = free_port()
     config = tmp_path / "tiny.yaml"
-    config.write_text(yaml.safe_dump({**CONFIG, "serving": {"port": port}}))
+    config.write_text(yaml.safe_dump({**CONFIG, "serving": {**PATIENT, "port": port}}))
     run = tmp_path / "run"
     process = subprocess.Popen(
         [sys.executable, "-m", "greenflow_ray", "demo", "--run", run, "--config", config, "--json"],

@@ -27,7 +27,7 @@ from greenflow_ray.serving.launch import free_port, start
 from greenflow_ray.serving.path import CascadePath, PathSettings
 from greenflow_ray.serving.stage_core import StageCore
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, StageBatch, StageReply, Usage
-from tests.serving.fakes import ByCost
+from tests.serving.fakes import PATIENT, ByCost
 from tests.worlds import TableScorer, make_world
 
 WORLD = make_world(n_users=120)
@@ -178,7 +178,13 @@ def test_six_stages_are_served(tmp_path: Path) -> None:
         tmp_path,
         6,
         pools=1,
-        serving={"port": free_port(), "stage": {"cpus": 0.05}, "allocator": {"cpus": 0.05}, "gateway": {"cpus": 0.05}},
+        serving={
+            **PATIENT,
+            "port": free_port(),
+            "stage": {"cpus": 0.05},
+            "allocator": {"cpus": 0.05},
+            "gateway": {"cpus": 0.05},
+        },
         reward={"factory": "tests.test_stages:reward"},
     )
     store(config)

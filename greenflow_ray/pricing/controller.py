@@ -190,7 +190,7 @@ class PriceController:
             self._pending = 0.0
         self._learn(weight, spend, elapsed)
         self._settle(spend, elapsed)
-        return self._price()
+        return self.price()
 
     def _trusted(self, log_correction: float) -> float:
         limit = math.log(self.settings.trust)
@@ -236,7 +236,8 @@ class PriceController:
             reason,
         )
 
-    def _price(self) -> PriceNow:
+    def price(self) -> PriceNow:
+        """What to charge for what is known; no time has passed since the last tick."""
         self._intended, self._allowance, self._pace = 0.0, None, None
         s = self.settings
         if self._budget is None:

@@ -18,7 +18,7 @@ RECENT = 2048
 
 
 class Account:
-    """Written by the gateway's event loop, read by its exchange thread; every total only grows."""
+    """Written by the gateway's event loop, read by its exchange thread; totals of answers only grow."""
 
     def __init__(self, reporter: str, space: ChainSpace) -> None:
         self._reporter = reporter
@@ -44,6 +44,12 @@ class Account:
             self._add(answers)
         self._new_hops.append(answers.seconds)
         self._new_latencies.extend(latencies)
+
+    def late(self, requests: int, flops: int) -> None:
+        """An allocator has committed these after all, for requests that had been answered without it."""
+        with self._lock:
+            self._uncommitted -= requests
+            self._correction -= flops
 
     def _add(self, answers: Answers) -> None:
         flops = answers.flops

@@ -71,8 +71,9 @@ class Allocator:
     def warm(self, batch: AllocationBatch) -> None:
         """Run everything that compiles or allocates on first use; decides nothing."""
         rewards = self._rewards(batch)
-        if rewards is not None:
-            decide(rewards, PriceDirective(0.0, 1.0, 0.5, 0, False, self._rules.safe), batch.hashes, self._rules)
+        if rewards is None:
+            rewards = np.zeros((len(batch.user_ids), len(self._space)), np.float32)
+        decide(rewards, PriceDirective(0.0, 1.0, 0.5, 0, False, self._rules.safe), batch.hashes, self._rules)
 
     @property
     def price(self) -> float:

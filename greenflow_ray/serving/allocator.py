@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -37,10 +38,8 @@ class LiveAllocator:
         space: ChainSpace,
         source: Source,
         reporter: str,
-        *,
-        frozen: bool = False,
     ) -> None:
-        """``reporter`` is its name at the ledger. ``frozen``: batches will come read-only, as Ray hands arrays over."""
+        """``reporter`` is its name at the ledger."""
         self._reporter = reporter
         self._crew = Crew(ALLOCATOR, THREADS)
         factory = import_object(config.reward.factory, "reward.factory")
@@ -49,7 +48,7 @@ class LiveAllocator:
         self._allocator = Allocator(config, space, reward, source.features, self._samples)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=THREADS[0])
         warm = Allocator(config, space, reward, source.features, None)
-        self._worker.submit(_warm_up, warm, config.serving.allocator.threads, frozen).result()
+        self._worker.submit(_warm_up, warm, config.serving.allocator.threads).result()
         self._metrics = AllocatorMetrics()
         self._reported = 0
         self._exchange = Exchange(
@@ -103,7 +102,7 @@ class AllocatorReplica(LiveAllocator):
     def __init__(self, session: str, config: CascadeConfig, space: ChainSpace) -> None:
         self._context = serve.get_replica_context()
         replica = self._context.replica_id.unique_id
-        super().__init__(session, config, space, load_source(config), replica, frozen=True)
+        super().__init__(session, config, space, load_source(config), replica)
 
     def usage(self) -> Usage:
         """CPU-seconds of its process."""
@@ -115,14 +114,14 @@ class AllocatorReplica(LiveAllocator):
             await self.close()
 
 
-def _warm_up(allocator: Allocator, threads: int, frozen: bool) -> None:
+def _warm_up(allocator: Allocator, threads: int) -> None:
     """Compile kernels and allocate buffers before the first request; runs in the worker, whose threads it sets."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(threads)
     nobody = np.array([np.iinfo(np.int64).min + 1], dtype=np.int64)
-    for size in (1, 32):
+    for size, writeable in itertools.product((1, 32), (True, False)):
         batch = AllocationBatch(np.repeat(nobody, size), np.zeros(size, np.uint64), ("warm-up",) * size)
-        # Compiled kernels count read-only arrays as another type.
-        batch.user_ids.flags.writeable = batch.hashes.flags.writeable = not frozen
+        # Ray hands some arrays over read-only, which compiled kernels count as another type.
+        batch.user_ids.flags.writeable = batch.hashes.flags.writeable = writeable
         allocator.warm(batch)

@@ -124,7 +124,7 @@ class LedgerBook:
         self.order = self._in_force = BudgetOrder.of(budget, budget.policy, budget.fixed_chain)
         self._bound = Bound(None, None, None)
         self._apply()
-        self._now: PriceNow = self._controller.tick(0.0, 0.0)
+        self._now: PriceNow = self._controller.price()
 
     # What comes in
 
@@ -171,7 +171,7 @@ class LedgerBook:
         self._controller.set_frontier(record.frontier, record.version)
         self._record = record
         if known is None:
-            self._now = self._controller.tick(0.0, 0.0)  # one that has been restarted prices from its first word on
+            self._now = self._controller.price()  # one that has been restarted prices from its first word on
         return True
 
     def set_budget(self, order: BudgetOrder) -> None:
@@ -355,7 +355,9 @@ class LedgerBook:
         self._controller.restore(state["controller"])
         self.energy.restore(state["energy"])
         self._apply()
-        self._now = self._controller.tick(0.0, 0.0)
+        # Not a tick: the time since the last one goes with what was spent in it, of which allocators are yet to report.
+        self._heard = dict.fromkeys(self._commitments, self._clock())
+        self._now = self._controller.price()
         return True
 
 

@@ -71,10 +71,11 @@ def decide(
     rows = len(hashes)
     chains, prices = np.empty(rows, np.int32), np.empty(rows)
     costs, propensities, reasons = np.empty(rows), np.empty(rows, np.float32), np.empty(rows, np.int16)
+    # Plain numbers: the kernel would be compiled once more for a reason of the enumeration or a price that is an int.
     flops = _decide(
-        rewards, rules.costs, rules.flops, directive.price_low, directive.price_high, directive.high_share,
-        directive.capped, directive.cheapest, hashes, rules.cheapest, rules.safe, rules.exploration, allowance, reason,
-        chains, costs, prices, propensities, reasons,
+        rewards, rules.costs, rules.flops, float(directive.price_low), float(directive.price_high),
+        float(directive.high_share), bool(directive.capped), int(directive.cheapest), hashes, rules.cheapest,
+        rules.safe, rules.exploration, float(allowance), int(reason), chains, costs, prices, propensities, reasons,
     )  # fmt: skip
     return Decision(chains, costs, prices, propensities, reasons, int(flops))
 

@@ -59,6 +59,7 @@ class Gateway:
             space.index(config.budget.safe_chain),
             serving.batch_flops,
         )
+        self._account = Account(self._replica, space)
         path = CascadePath(
             space,
             settings,
@@ -66,8 +67,8 @@ class Gateway:
             catalog.popularity,
             allocate,
             {model: _call(_carried(handle, config, space).score) for model, handle in stages.items()},
+            late=self._account.late,
         )
-        self._account = Account(self._replica, space)
         self._feedback = FeedbackLog(config.paths.feedback, config.sampling)
         calls = LedgerCalls(self._budget, self._set_budget, self._stats, self._ready)
         self._service = Recommender(space, catalog, path, self._account, self._feedback, calls, serving)

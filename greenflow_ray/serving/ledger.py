@@ -111,6 +111,7 @@ class Ledger:
     def _wake(self) -> None:
         """Start the loops with the first message: before it, silence says nothing about traffic."""
         if not self._loops:
+            self._last_tick = time.monotonic()
             loops = (self._tick_loop, self._poll_loop, self._energy_loop)
             self._loops = [threading.Thread(target=work, name=work.__name__, daemon=True) for work in loops]
             for loop in self._loops:

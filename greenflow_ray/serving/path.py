@@ -97,14 +97,19 @@ class CascadePath:
         allocate: Allocate,
         scorers: Mapping[str, Score],
         *,
+        late: Callable[[int, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``scorers`` by model name; ``popular`` are all items, most popular first, ``popularity`` by item index."""
+        """``scorers`` by model name; ``popular`` are all items, most popular first, ``popularity`` by item index.
+
+        ``late`` is told of the requests and FLOPs that an allocator committed after they were answered without it.
+        """
         self._space = space
         self._settings = settings
         self._popular = popular
         self._popularity = popularity
         self._allocate = allocate
+        self._late = late
         self._scorers = [[scorers[model.name] for model in stage.pool] for stage in space.stages]
         self._clock = clock
         self._one_start = len(space.stages[0].pool) == len(np.unique(space.items[:, 0])) == 1
@@ -156,21 +161,39 @@ class CascadePath:
         until = min(began + self._settings.allocator_deadline_s, deadline)
         reason = Reason.ALLOCATOR_UNAVAILABLE
         try:
-            allocation = await self._ask(lambda: self._allocate(batch), until)
+            allocation = await self._ask(lambda: self._decision(batch), until)
         except TimeoutError:
             reason = Reason.ALLOCATOR_TIMEOUT
         except Exception as error:
             log.warning("no answer from the allocator (%s); the safe chain is served", type(error).__name__)
         else:
-            committed = self._flops.sum(axis=1)[allocation.chains]
             return Answers(
-                _NO_ROWS, allocation.chains, np.zeros(size, np.int64), committed, allocation.prices,
+                _NO_ROWS, allocation.chains, np.zeros(size, np.int64), self._committed(allocation), allocation.prices,
                 allocation.version, allocation.reasons.copy(), allocation.rewards,
                 {"allocator": self._clock() - began, "allocator:compute": allocation.seconds},
             )  # fmt: skip
         answers = _undecided(size, self._settings.safe_chain, reason)
         answers.seconds["allocator"] = self._clock() - began
         return answers
+
+    async def _decision(self, batch: AllocationBatch) -> Allocation:
+        """The allocator's answer. It decides, and commits FLOPs, even when the answer is no longer waited for."""
+        call = asyncio.ensure_future(self._allocate(batch))
+        try:
+            return await asyncio.shield(call)
+        except asyncio.CancelledError:
+            call.add_done_callback(self._decided_late)
+            raise
+
+    def _decided_late(self, call: asyncio.Future[Allocation]) -> None:
+        if not call.cancelled() and call.exception() is None and self._late is not None:
+            committed = self._committed(call.result())
+            self._late(len(committed), int(committed.sum()))
+
+    def _committed(self, allocation: Allocation) -> npt.NDArray[np.int64]:
+        """FLOPs that the allocator has accounted for, by request."""
+        committed: npt.NDArray[np.int64] = self._flops.sum(axis=1)[allocation.chains]
+        return committed
 
     async def _stage(
         self,

@@ -83,6 +83,7 @@ class Recommender:
         self._stages = tuple(stage.name for stage in space.stages)
         self._prefix = secrets.token_hex(6)
         self._serial = itertools.count()
+        request_hashes(np.zeros(1, np.uint64))  # compiled now, for while it is no request is answered
         # A request's chain is chosen in its batch: until then it is taken to cost what recent ones have cost.
         self._expected_flops = 0.0
         self._batcher: MicroBatcher[_Ask, dict[str, Any]] = MicroBatcher(

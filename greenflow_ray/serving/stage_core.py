@@ -81,14 +81,15 @@ class StageCore:
 
     def warm_up(self) -> None:
         """Compile and allocate before the first request: a user whom nobody knows, through the whole path."""
-        nobody = np.array([np.iinfo(np.int64).min + 1], dtype=np.int64)
-        keep = np.array([8], dtype=np.int64)
-        candidates = Ragged.from_rows([self._popular[:32]])
-        # Ray hands arrays over read-only, which compiled kernels count as another type.
-        for array in (nobody, keep, candidates.values, candidates.offsets):
-            array.flags.writeable = False
-        self(StageBatch(nobody, None, self._n_items, keep))
-        self(StageBatch(nobody, candidates, len(candidates.values), keep))
+        for writeable in (True, False):
+            # Ray hands some arrays over read-only, which compiled kernels count as another type.
+            nobody = np.array([np.iinfo(np.int64).min + 1], dtype=np.int64)
+            keep = np.array([8], dtype=np.int64)
+            candidates = Ragged.from_rows([self._popular[:32]])
+            for array in (nobody, keep, candidates.values, candidates.offsets):
+                array.flags.writeable = writeable
+            self(StageBatch(nobody, None, self._n_items, keep))
+            self(StageBatch(nobody, candidates, len(candidates.values), keep))
 
     def _without_history(
         self, scores: npt.NDArray[np.float32], requests: RequestBatch, columns: npt.NDArray[np.int32] | None

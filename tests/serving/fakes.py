@@ -23,6 +23,9 @@ BROKEN_USER = 13
 NAN_USER = 17
 """The reward model returns NaN for this user."""
 
+PATIENT: dict[str, Any] = {"deadline_s": 10.0, "allocator_deadline_s": 5.0}
+"""Deadlines for tests of what is answered, not of when: on a busy machine a second may be gone between two hops."""
+
 SECRET = "do not let this text out"
 
 

@@ -25,7 +25,7 @@ from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store import PriceDraft, SqlitePriceStore
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.launch import Server, free_port, port_free, start
-from tests.serving.fakes import BROKEN_USER, NAN_USER, SECRET, ByCost, cascade
+from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENT, SECRET, ByCost, cascade
 from tests.worlds import make_world
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
@@ -61,7 +61,7 @@ class Running:
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     energy = {"window_s": 0.5, "carbon": {"source": "constant", "grams_per_kwh": 200.0}}
-    config = cascade(tmp_path_factory.mktemp("run"), free_port(), energy=energy)
+    config = cascade(tmp_path_factory.mktemp("run"), free_port(), serving=PATIENT, energy=energy)
     rewards = ByCost(check(config)[1]).predict(TableFeatures(WORLD.dataset.users).rows(np.array(GOOD_USERS)))
     frontier = Frontier.build(rewards, WORLD.space.costs)
     with SqlitePriceStore(config.paths.prices) as store:

@@ -302,6 +302,37 @@ def test_a_restarted_ledger_prices_from_its_first_frontier_on() -> None:
     assert (second.orders().reason, second.orders().directive.version) == (Reason.NONE, 1)
 
 
+def test_what_was_spent_while_the_ledger_was_away_is_set_against_that_times_budget() -> None:
+    clock = Clock()
+    mean = float(SPACE.costs.mean())
+    first = book(clock, flops_per_second=40 * mean)
+    first.publish(record())
+    asked = 0
+
+    def report(to: LedgerBook, seconds: float) -> None:
+        """Two allocators spend just the budget."""
+        nonlocal asked
+        clock.now += seconds
+        asked += round(20 * seconds)
+        to.commit(commitment(asked, int(asked * mean), "a1"))
+        waits_for_the_other.append(not to.complete)
+        to.commit(commitment(asked, int(asked * mean), "a2"))
+        to.tick()
+
+    waits_for_the_other: list[bool] = []
+    for _ in range(50):
+        report(first, 0.2)
+    second = book(clock, flops_per_second=40 * mean)
+    clock.now += 2.0  # four times as long as budget is saved up for
+    asked += 40
+    assert second.restore(*first.state())
+    assert second.publish(record())
+    assert second.orders().reason == Reason.NONE
+    report(second, 1.0)
+    assert waits_for_the_other[-1]
+    assert second.orders().reason == Reason.NONE
+
+
 def test_the_same_version_of_a_store_begun_anew_is_another_record() -> None:
     b = book(flops_per_second=1e6)
     assert b.publish(record())

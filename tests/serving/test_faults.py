@@ -9,7 +9,7 @@ import pytest
 
 from greenflow_ray.serving.launch import port_free
 from tests.serving import faults
-from tests.serving.fakes import NAN_USER
+from tests.serving.fakes import NAN_USER, PATIENT
 from tests.serving.fault_site import Site, serving
 from tests.serving.faults import Load, Seen
 
@@ -26,7 +26,7 @@ SPARE_S = 1.5
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     # Patient, so that on a busy machine, too, only the fault degrades.
-    with serving(tmp_path_factory.mktemp("faults"), deadline_s=6.0, allocator_deadline_s=3.0) as running:
+    with serving(tmp_path_factory.mktemp("faults"), **PATIENT) as running:
         yield running
 
 

@@ -22,7 +22,7 @@ from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store import PriceDraft, SqlitePriceStore
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.launch import free_port, start
-from tests.serving.fakes import BROKEN_USER, NAN_USER, ByCost, cascade
+from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENT, ByCost, cascade
 from tests.worlds import make_world
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
@@ -35,7 +35,7 @@ USERS = [u for u in range(40) if u not in (BROKEN_USER, NAN_USER)]
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, CascadeConfig]]:
     folder = tmp_path_factory.mktemp("run")
     replicas = {"replicas": 2, "cpus": 0.05}
-    config = cascade(folder, free_port(), serving={"allocate_in": "gateway", "gateway": replicas})
+    config = cascade(folder, free_port(), serving={**PATIENT, "allocate_in": "gateway", "gateway": replicas})
     rewards = ByCost(check(config)[1]).predict(TableFeatures(WORLD.dataset.users).rows(np.array(USERS)))
     frontier = Frontier.build(rewards, WORLD.space.costs)
     with SqlitePriceStore(config.paths.prices) as store:

@@ -91,15 +91,19 @@ def run(
     deadline_s: float = 30.0,
     allocator_deadline_s: float = 5.0,
     batch_flops: float = float("inf"),
+    late: Callable[[int, int], None] | None = None,
+    linger_s: float = 0.0,
 ) -> Answers:
     stages = {name: stage(scorer) for name, scorer in scorers(of).items()} | (calls or {})
     settings = PathSettings(deadline_s, allocator_deadline_s, of.cheapest, batch_flops)
     batch = AllocationBatch(users, np.zeros(len(users), np.uint64), ("r",) * len(users))
 
     async def go() -> Answers:
-        path = CascadePath(of, settings, POPULAR, CATALOG.popularity, allocate or allocation(chains), stages)
+        path = CascadePath(of, settings, POPULAR, CATALOG.popularity, allocate or allocation(chains), stages, late=late)
         loop = asyncio.get_running_loop()
-        return await path(batch, np.full(len(users), k, np.int64), loop.time() + deadline_s)
+        answers = await path(batch, np.full(len(users), k, np.int64), loop.time() + deadline_s)
+        await asyncio.sleep(linger_s)
+        return answers
 
     return asyncio.run(go())
 
@@ -201,6 +205,22 @@ def test_without_an_allocator_the_safe_chain_is_served(allocate: Any, reason: Re
     assert answers.flops.tolist() == [OF.chains[OF.cheapest].flops] * 4
     assert answers.committed.tolist() == [-1] * 4
     assert answers.reasons.tolist() == [reason] * 4
+
+
+def test_an_allocator_that_decides_too_late_has_what_it_committed_told() -> None:
+    told: list[tuple[int, int]] = []
+
+    async def slow(batch: AllocationBatch) -> Allocation:
+        await asyncio.sleep(0.1)
+        return await allocation(MIXED)(batch)
+
+    def late(requests: int, flops: int) -> None:
+        told.append((requests, flops))
+
+    answers = run(OF, USERS, MIXED, allocate=slow, allocator_deadline_s=0.02, late=late, linger_s=0.3)
+    assert answers.reasons.tolist() == [Reason.ALLOCATOR_TIMEOUT] * 4
+    assert answers.committed.tolist() == [-1] * 4
+    assert told == [(4, sum(OF.chains[chain].flops for chain in MIXED))]
 
 
 def test_a_stage_that_hangs_leaves_time_for_those_behind_it() -> None:

@@ -26,10 +26,13 @@ async def allocate(batch: AllocationBatch) -> Allocation:
     return Allocation(MIXED[:size], np.full(size, 0.5), 2, np.zeros(size, np.int16), rewards, 0.001)
 
 
-def recommender(folder: Path, calls: dict[str, Any] | None = None, decide: Any = allocate, **settings: Any) -> Any:
+def recommender(
+    folder: Path, calls: dict[str, Any] | None = None, decide: Any = allocate, wait_s: float = 5.0, **settings: Any
+) -> Any:
     stages = {name: stage(scorer) for name, scorer in scorers(OF).items()} | (calls or {})
-    path = CascadePath(OF, PathSettings(30.0, 5.0, OF.cheapest), POPULAR, CATALOG.popularity, decide, stages)
     account = Account("g1", OF)
+    limits = PathSettings(30.0, wait_s, OF.cheapest)
+    path = CascadePath(OF, limits, POPULAR, CATALOG.popularity, decide, stages, late=account.late)
     feedback = FeedbackLog(folder, SamplingConfig(buffer_rows=4), start=False)
     ledger = LedgerCalls(hang, hang, hang, hang)  # type: ignore[arg-type]
     return Recommender(OF, CATALOG, path, account, feedback, ledger, ServingConfig(**settings)), account
@@ -60,6 +63,23 @@ def test_the_account_is_the_sum_of_the_receipts_even_when_degraded(tmp_path: Pat
     latencies, hops = account.drain()
     assert (len(latencies), len(hops)) == (40, 2)
     assert account.drain() == ([], [])
+
+
+def test_what_is_committed_too_late_is_charged_once(tmp_path: Path) -> None:
+    async def slow(batch: AllocationBatch) -> Allocation:
+        await asyncio.sleep(0.2)
+        return await allocate(batch)
+
+    async def answered() -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = await service.recommend(asks(8), explain=False)
+        await asyncio.sleep(0.5)
+        return answers
+
+    service, account = recommender(tmp_path, decide=slow, wait_s=0.02)
+    assert {a["receipt"]["reason"] for a in asyncio.run(answered())} == {"allocator_timeout"}
+    s = account.settlement(Usage("gateway", "g1", 0.5))
+    committed = sum(OF.chains[chain].flops for chain in MIXED[:8])
+    assert (s.uncommitted_requests, committed + s.correction_flops) == (0, s.flops)
 
 
 def test_answers_speak_the_outside_worlds_ids(tmp_path: Path) -> None:

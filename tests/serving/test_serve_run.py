@@ -20,7 +20,7 @@ import yaml
 from greenflow_ray import config as configuration
 from greenflow_ray.serving import haproxy
 from greenflow_ray.serving.launch import free_port, loopback_address
-from tests.serving.fakes import cascade
+from tests.serving.fakes import PATIENT, cascade
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -33,7 +33,7 @@ def deployment(name: str, run: Path, port: int) -> dict[str, Any]:
     """The file as it is, but for a port of its own, the tests' cascade, and loopback in place of all interfaces."""
     options: dict[str, Any] = yaml.safe_load((ROOT / "deployments" / f"{name}.yaml").read_text(encoding="utf-8"))
     options["http_options"] |= {"host": "127.0.0.1", "port": port}
-    options["applications"][0]["args"]["config"] = str(configuration.store(cascade(run)))
+    options["applications"][0]["args"]["config"] = str(configuration.store(cascade(run, serving=PATIENT)))
     return options
 
 
