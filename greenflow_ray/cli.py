@@ -52,8 +52,7 @@ def resolve(
 ) -> CascadeConfig:
     """The configuration of a run: the given file, else the run's own, else the built-in one; then the options."""
     own = run / "cascade.yaml"
-    builtin = Path(__file__).parent / "cascade.yaml"
-    base = configuration.load(config or (own if own.exists() else builtin))
+    base = configuration.load(config or (own if own.exists() else configuration.DEFAULT))
     changes: dict[str, Any] = {"run": str(run)}
     if seed is not None:
         changes["seed"] = seed

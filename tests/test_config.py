@@ -7,11 +7,9 @@ import pytest
 from greenflow_ray import config as configuration
 from greenflow_ray.errors import ConfigError
 
-BUILTIN = Path(configuration.__file__).parent / "cascade.yaml"
-
 
 def test_builtin_survives_a_round_trip() -> None:
-    config = configuration.load(BUILTIN)
+    config = configuration.load(configuration.DEFAULT)
     assert configuration.parse(configuration.dump(config), "again") == config
 
 
@@ -28,7 +26,9 @@ def test_builtin_survives_a_round_trip() -> None:
     ],
 )
 def test_what_is_wrong_is_named_on_one_line(change: str, message: str) -> None:
-    text = "\n".join(line for line in BUILTIN.read_text().splitlines() if line.split(":")[0] != change.split(":")[0])
+    text = "\n".join(
+        line for line in configuration.DEFAULT.read_text().splitlines() if line.split(":")[0] != change.split(":")[0]
+    )
     with pytest.raises(ConfigError, match=message) as caught:
         configuration.parse(text + "\n" + change, "cascade.yaml")
     assert "\n" not in str(caught.value)
@@ -43,14 +43,14 @@ def test_missing_file_and_wrong_top_level() -> None:
 
 
 def test_scale_beyond_the_corpus_is_refused() -> None:
-    config = configuration.load(BUILTIN)
+    config = configuration.load(configuration.DEFAULT)
     config.check_corpus(800)
     with pytest.raises(ConfigError, match="800 exceeds the corpus of 799"):
         config.check_corpus(799)
 
 
 def test_digest_follows_the_named_sections_only() -> None:
-    config = configuration.load(BUILTIN)
+    config = configuration.load(configuration.DEFAULT)
     other = config.model_copy(update={"seed": 1})
     assert config.digest("reward") == other.digest("reward")
     assert config.digest("reward", "seed") != other.digest("reward", "seed")

@@ -288,8 +288,7 @@ def main() -> None:
     options = parser.parse_args()
     where = figures.machine()
     course = Course().squeezed(0.3) if options.quick else Course()
-    builtin = Path(configuration.__file__).parent / "cascade.yaml"
-    declared = configuration.load(builtin).model_dump(mode="json")
+    declared = configuration.load(configuration.DEFAULT).model_dump(mode="json")
     declared["run"] = str(options.run)
     if options.data is not None:
         declared["data"] = {**declared["data"], "path": str(options.data)}

@@ -48,7 +48,7 @@ class LocalSamples:
 
 
 def make_config(tmp_path: Path) -> CascadeConfig:
-    config = configuration.load(Path(configuration.__file__).parent / "cascade.yaml")
+    config = configuration.load(configuration.DEFAULT)
     return config.model_copy(update={"run": tmp_path})
 
 

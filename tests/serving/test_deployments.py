@@ -32,13 +32,13 @@ def test_the_laptop_listens_on_loopback_only() -> None:
 def test_the_clusters_replicas_are_those_of_the_built_in_cascade() -> None:
     options = yaml.safe_load((ROOT / "deployments" / "cluster.yaml").read_text(encoding="utf-8"))
     named = {deployment["name"] for deployment in options["applications"][0]["deployments"]}
-    config = configuration.load(ROOT / "greenflow_ray" / "cascade.yaml")
+    config = configuration.load(configuration.DEFAULT)
     assert options["applications"][0]["args"]["serving"] == {"allocate_in": "deployment"}
     assert named == {"gateway", "allocator"} | {f"{s.name}-{m.name}" for s in config.stages for m in s.pool}
 
 
 def test_a_deployment_may_serve_a_cascade_in_its_own_way() -> None:
-    given = {"stages": configuration.load(ROOT / "greenflow_ray" / "cascade.yaml").model_dump(mode="json")["stages"]}
+    given = {"stages": configuration.load(configuration.DEFAULT).model_dump(mode="json")["stages"]}
     given["serving"] = {"port": 8123, "allocate_in": "gateway"}
     config = read_config({"config": given, "serving": {"allocate_in": "deployment", "gateway": {"replicas": 3}}})
     assert (config.serving.allocate_in, config.serving.gateway.replicas, config.serving.port) == ("deployment", 3, 8123)
@@ -50,8 +50,8 @@ def test_a_deployment_may_serve_a_cascade_in_its_own_way() -> None:
     [
         ({}, "expected config"),
         ({"config": {}, "port": 1}, "expected config and perhaps serving, found ['config', 'port']"),
-        ({"config": str(ROOT / "greenflow_ray" / "cascade.yaml"), "serving": 3}, "serving: expected a mapping"),
-        ({"config": str(ROOT / "greenflow_ray" / "cascade.yaml"), "serving": {"allocate_in": "cloud"}}, "allocate_in"),
+        ({"config": str(configuration.DEFAULT), "serving": 3}, "serving: expected a mapping"),
+        ({"config": str(configuration.DEFAULT), "serving": {"allocate_in": "cloud"}}, "allocate_in"),
     ],
 )
 def test_wrong_application_arguments_are_refused_in_one_line(args: dict[str, Any], words: str) -> None:

@@ -1,0 +1,39 @@
+"""What operators declare: one YAML, one pydantic model, unknown keys refused, every default written down."""
+
+from greenflow_ray.config.budget import BudgetConfig, BudgetFields, LimitFields, SamplingConfig, ScheduledLimits
+from greenflow_ray.config.cascade import CascadeConfig
+from greenflow_ray.config.energy import CarbonConfig, EnergyConfig
+from greenflow_ray.config.files import DEFAULT, builtin, dump, load, parse, store, validated
+from greenflow_ray.config.offline import DataConfig, ModelConfig, RewardConfig, SplitConfig, StageConfig, TrainingConfig
+from greenflow_ray.config.paths import RunPaths
+from greenflow_ray.config.section import Section
+from greenflow_ray.config.serving import LoadConfig, ReplicaConfig, ServingConfig
+
+__all__ = [
+    "DEFAULT",
+    "BudgetConfig",
+    "BudgetFields",
+    "CarbonConfig",
+    "CascadeConfig",
+    "DataConfig",
+    "EnergyConfig",
+    "LimitFields",
+    "LoadConfig",
+    "ModelConfig",
+    "ReplicaConfig",
+    "RewardConfig",
+    "RunPaths",
+    "SamplingConfig",
+    "ScheduledLimits",
+    "Section",
+    "ServingConfig",
+    "SplitConfig",
+    "StageConfig",
+    "TrainingConfig",
+    "builtin",
+    "dump",
+    "load",
+    "parse",
+    "store",
+    "validated",
+]
