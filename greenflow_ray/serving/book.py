@@ -1,18 +1,11 @@
-"""The ledger's book, without Ray: what was committed, what was answered, and the orders that follow from it.
-
-Two cumulative accounts, so that no message is counted twice and none that is lost is missed:
-allocators report what they *committed* to when they chose chains, which drives the price and the hard cap;
-gateways report what they *answered*, receipt by receipt, which is the total. Where a stage failed or the allocator was
-not heard from, the gateway's account also says by how much the answers differ from the commitments.
-"""
+"""The ledger's book, without Ray: from what replicas report to the orders that they get."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -23,12 +16,10 @@ from greenflow_ray.energy.limits import Bound, Limits
 from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.pricing.controller import ControllerSettings, PriceController, PriceNow
 from greenflow_ray.pricing.store import PriceRecord
+from greenflow_ray.serving.accounts import Accounts, plain
 from greenflow_ray.serving.energy_book import EnergyBook
 from greenflow_ray.serving.order import BudgetOrder
-from greenflow_ray.serving.wire import Commitment, Orders, Reason, Settlement, Usage
-
-LIVE_S = 3.0
-"""An allocator not heard from for this long has no share of the allowance."""
+from greenflow_ray.serving.wire import Orders, Reason, Usage
 
 MAX_SKIPPED = 3
 """Ticks without a report that are left out in a row; after that silence means that there is no traffic."""
@@ -94,7 +85,6 @@ class LedgerBook:
     ) -> None:
         self.session = session
         self.space = space
-        self._clock = clock
         self._wall = wall
         budget = config.budget
         settings = ControllerSettings(
@@ -107,15 +97,7 @@ class LedgerBook:
             headroom=budget.headroom,
         )
         self._controller = PriceController(settings, clock)
-        self._commitments: dict[str, Commitment] = {}
-        self._settlements: dict[str, Settlement] = {}
-        self._heard: dict[str, float] = {}
-        self._usages: dict[str, Usage] = {}
-        self._used: dict[str, float] = {}
-        self._pending_requests = 0
-        self._pending_weight = 0.0
-        self._pending_flops = 0
-        self._reported: set[str] = set()
+        self.accounts = Accounts(clock)
         self._skipped = 0
         self._trajectory: deque[Point] = deque(maxlen=KEEP_SECONDS)
         self._record: PriceRecord | None = None
@@ -127,38 +109,6 @@ class LedgerBook:
         self._now: PriceNow = self._controller.price()
 
     # What comes in
-
-    def commit(self, account: Commitment) -> None:
-        """Take in an allocator's account. The same one twice changes nothing, nor does one that a later overtook."""
-        self._reported.add(account.reporter)
-        known = self._commitments.get(account.reporter)
-        if known is not None and account.requests < known.requests:
-            return
-        self._pending_requests += max(account.requests - (known.requests if known else 0), 0)
-        self._pending_weight += max(account.weight - (known.weight if known else 0.0), 0.0)
-        self._pending_flops += max(account.flops - (known.flops if known else 0), 0)
-        self._commitments[account.reporter] = account
-        self._heard[account.reporter] = self._clock()
-        self._note_usage(account.usage)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every allocator that lives has reported since the last tick, so that there is nothing to wait for."""
-        return self._live() <= self._reported
-
-    def _live(self) -> set[str]:
-        return {reporter for reporter, heard in self._heard.items() if self._clock() - heard <= LIVE_S}
-
-    def settle(self, account: Settlement) -> None:
-        """Take in a gateway's account. The same one twice changes nothing, nor does one that a later overtook."""
-        known = self._settlements.get(account.reporter)
-        if known is not None and account.requests < known.requests:
-            return
-        self._pending_requests += account.uncommitted_requests - (known.uncommitted_requests if known else 0)
-        self._pending_flops += account.correction_flops - (known.correction_flops if known else 0)
-        self._settlements[account.reporter] = replace(account, usages=())
-        for usage in account.usages:
-            self._note_usage(usage)
 
     def publish(self, record: PriceRecord) -> bool:
         """Price from a newly published frontier; False if it is the one in force.
@@ -197,18 +147,11 @@ class LedgerBook:
         if always or budget is None or held is None or abs(budget - held) > CHANGE * held:
             self._controller.set_budget(budget)
 
-    def _note_usage(self, usage: Usage) -> None:
-        known = self._usages.get(usage.replica)
-        if known is None or usage.cpu_seconds >= known.cpu_seconds:
-            self._usages[usage.replica] = usage
-            self._used[usage.replica] = self._clock()
-
     def meter(self, windows: Mapping[str, EnergyWindow], intensity: CarbonIntensity | None, own: Usage) -> None:
         """Take in what the nodes used since the last time, ``windows`` by node; ``own`` is the ledger's usage."""
-        flops: Counter[str] = Counter()
-        for account in self._settlements.values():
-            flops.update(account.chain_flops)
-        self.energy.observe(windows, [*self._usages.values(), own], flops, intensity, self._wall())
+        self.energy.observe(
+            windows, [*self.accounts.usages(), own], self.accounts.chain_flops(), intensity, self._wall()
+        )
 
     # What goes out
 
@@ -218,30 +161,25 @@ class LedgerBook:
         A tick without any report has seen no traffic where there may be some, and would price it at nothing: it is left
         out, a few times in a row at most.
         """
-        if self._commitments and not self._reported and self._skipped < MAX_SKIPPED:
+        if self.accounts.silent and self._skipped < MAX_SKIPPED:
             self._skipped += 1
             return
-        self._reported, self._skipped = set(), 0
+        self._skipped = 0
         self._apply()
-        requests, spend = max(self._pending_requests, 0), max(self._pending_flops, 0)
-        # A correction that exceeds what was committed since is carried over, not lost.
-        self._pending_requests -= requests
-        self._pending_flops -= spend
-        # Requests of which no allocator knows were not paced.
-        weight, self._pending_weight = self._pending_weight if self._pending_weight else float(requests), 0.0
-        self._now = self._controller.tick(float(requests), float(spend), weight)
+        spend = self.accounts.take()
+        self._now = self._controller.tick(float(spend.requests), float(spend.flops), spend.weight)
         self._in_force = self.order  # policy and price change together
         second = float(int(self._wall()))
         if not self._trajectory or self._trajectory[-1].t != second:
-            self._trajectory.append(Point(second, replicas=self._replicas()))
+            self._trajectory.append(Point(second, replicas=self.accounts.replicas()))
         point = self._trajectory[-1]
         point.version, point.price, point.policy = self._now.version, self._now.price, self.order.policy
         point.budget, point.bound_by = self._bound.flops_per_second, self._bound.by
         point.watts = self.energy.watts
         if self.energy.intensity is not None:
             point.grams_per_kwh, point.carbon_stale = self.energy.intensity.grams_per_kwh, self.energy.intensity.stale
-        point.spend += spend
-        point.requests += requests
+        point.spend += spend.flops
+        point.requests += spend.requests
 
     def orders(self) -> Orders:
         """Orders for one allocator; the allowance is shared among those heard from lately."""
@@ -253,7 +191,7 @@ class LedgerBook:
                 reason = Reason.NO_PRICE
             elif now.reason is not None and "expired" in now.reason:
                 reason = Reason.PRICE_EXPIRED
-        part = 1.0 / max(len(self._live()), 1)
+        part = 1.0 / max(len(self.accounts.live), 1)
         allowance = None if now.allowance is None else now.allowance * min(SLACK * part, 1.0)
         pace = None if now.pace is None else now.pace.share(part)
         policy, fixed = self._in_force.policy, self.space.index(self._in_force.fixed_chain)
@@ -262,11 +200,6 @@ class LedgerBook:
             directive = replace(directive, capped=True, cheapest=self._safe)
             reason = Reason.BUDGET_UNKNOWN
         return Orders(policy, fixed, directive, now.price, int(reason), allowance, pace)
-
-    def _replicas(self) -> dict[str, int]:
-        now = self._clock()
-        alive = (u.deployment for u in self._usages.values() if now - self._used[u.replica] <= LIVE_S)
-        return dict(sorted(Counter(alive).items()))
 
     def budget(self) -> dict[str, Any]:
         """The answer to ``GET /v1/budget``; rates in requests or FLOPs per second, price in reward per FLOP."""
@@ -286,40 +219,10 @@ class LedgerBook:
 
     def stats(self, since: float = 0.0) -> dict[str, Any]:
         """The answer to ``GET /v1/stats``; the trajectory from ``since`` (Unix seconds) on."""
-        settled, committed = self._settlements.values(), self._commitments.values()
-        chains: Counter[str] = Counter()
-        reasons: Counter[str] = Counter()
-        cpu: Counter[str] = Counter()
-        p99: dict[str, float] = {}
-        for account in settled:
-            chains.update(account.chains)
-            reasons.update(account.reasons)
-            for hop, seconds in account.hop_p99.items():
-                p99[hop] = max(p99.get(hop, 0.0), seconds)
-        for usage in self._usages.values():
-            cpu[usage.deployment] += usage.cpu_seconds  # type: ignore[assignment]
         return {
-            "requests": sum(a.requests for a in settled),
-            "flops": sum(a.flops for a in settled),
-            "degraded": sum(a.degraded for a in settled),
-            "reasons": dict(reasons),
-            "chains": dict(chains),
-            "committed": {
-                "requests": sum(a.requests for a in committed),
-                "flops": sum(a.flops for a in committed),
-                "uncommitted_requests": sum(a.uncommitted_requests for a in settled),
-                "correction_flops": sum(a.correction_flops for a in settled),
-            },
-            "allocator_flops": sum(a.own_flops for a in committed),
-            "allocator_p99_seconds": p99.get("allocator"),
-            "hop_p99_seconds": p99,
-            "samples": {
-                "written": sum(a.samples for a in committed),
-                "dropped": sum(a.samples_dropped for a in committed),
-            },
-            "cpu_seconds": dict(cpu),
+            **self.accounts.told(),
             "energy": self.energy.told(),
-            "trajectory": [_plain(point) for point in self._trajectory if point.t >= since],
+            "trajectory": [plain(point) for point in self._trajectory if point.t >= since],
         }
 
     # Survival
@@ -329,43 +232,23 @@ class LedgerBook:
         state = {
             "session": self.session,
             "order": self.order.told(),
-            "commitments": [{**_plain(a), "usage": _plain(a.usage)} for a in self._commitments.values()],
-            "settlements": [_plain(a) for a in self._settlements.values()],
-            "usages": [_plain(u) for u in self._usages.values()],
-            "pending": [self._pending_requests, self._pending_flops],
+            **self.accounts.state(),
             "controller": self._controller.state(),
             "energy": self.energy.state(),
         }
-        return state, [_plain(p) for p in islice(reversed(self._trajectory), NEWEST)][::-1]
+        return state, [plain(p) for p in islice(reversed(self._trajectory), NEWEST)][::-1]
 
     def restore(self, state: dict[str, Any], points: list[dict[str, Any]]) -> bool:
         """Take up the state of this session's earlier life; False, changing nothing, if it is another session's."""
         if state.get("session") != self.session:
             return False
-        self._commitments = {
-            a["reporter"]: Commitment(**{**a, "usage": Usage(**a["usage"])}) for a in state["commitments"]
-        }
-        self._settlements = {a["reporter"]: Settlement(**{**a, "usages": ()}) for a in state["settlements"]}
-        self._usages = {u["replica"]: Usage(**u) for u in state["usages"]}
-        self._pending_requests, self._pending_flops = (int(n) for n in state["pending"])
+        self.accounts.restore(state)
         self._trajectory = deque((Point(**p) for p in points), maxlen=KEEP_SECONDS)
-        self._used = dict.fromkeys(self._usages, self._clock())
         self.order = self._in_force = BudgetOrder.read(state["order"])
         self.space.index(self.order.fixed_chain)
         self._controller.restore(state["controller"])
         self.energy.restore(state["energy"])
         self._apply()
         # Not a tick: the time since the last one goes with what was spent in it, of which allocators are yet to report.
-        self._heard = dict.fromkeys(self._commitments, self._clock())
         self._now = self._controller.price()
         return True
-
-
-@cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    """A dataclass's fields, not copied: ``asdict`` copies every value, every second."""
-    return {name: getattr(record, name) for name in _names(record.__class__)}

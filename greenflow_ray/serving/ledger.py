@@ -134,9 +134,9 @@ class Ledger:
             self._wake()
             if session != self._session:
                 return None
-            self._book.commit(account)
+            self._book.accounts.commit(account)
             if time.monotonic() - self._last_tick >= HASTE * self._config.budget.exchange_s:
-                if self._book.complete:
+                if self._book.accounts.complete:
                     self._tick()
                 elif self._waiting < CALLS // 2:  # any more allocators get the last orders at once
                     before = self._ticks
@@ -151,7 +151,7 @@ class Ledger:
             self._wake()
             if session != self._session:
                 return None
-            self._book.settle(account)
+            self._book.accounts.settle(account)
             return self._book.budget()
 
     def budget(self) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from greenflow_ray.energy.meter import EnergyWindow
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store import PriceRecord
-from greenflow_ray.serving.book import LIVE_S, MAX_SKIPPED, SLACK, LedgerBook, Point
+from greenflow_ray.serving.accounts import LIVE_S
+from greenflow_ray.serving.book import MAX_SKIPPED, SLACK, LedgerBook, Point
 from greenflow_ray.serving.ledger import StateFile
 from greenflow_ray.serving.order import BudgetOrder
 from greenflow_ray.serving.wire import Commitment, Reason, Settlement, Usage
@@ -64,8 +65,8 @@ def record(version: int = 1) -> PriceRecord:
 def test_the_same_account_twice_counts_once() -> None:
     b = book()
     for _ in range(3):
-        b.commit(commitment(10, HUGE))
-        b.settle(settlement(10, HUGE))
+        b.accounts.commit(commitment(10, HUGE))
+        b.accounts.settle(settlement(10, HUGE))
     stats = b.stats()
     assert (stats["requests"], stats["flops"]) == (10, HUGE)
     assert stats["committed"]["flops"] == HUGE
@@ -78,8 +79,8 @@ def test_the_same_account_twice_counts_once() -> None:
 def test_an_account_that_a_later_one_overtook_changes_nothing() -> None:
     b = book()
     for requests in (10, 30, 20, 31):
-        b.commit(commitment(requests, 100 * requests))
-        b.settle(settlement(requests, 90 * requests, correction=-10 * requests))
+        b.accounts.commit(commitment(requests, 100 * requests))
+        b.accounts.settle(settlement(requests, 90 * requests, correction=-10 * requests))
     stats = b.stats()
     assert (stats["requests"], stats["flops"], stats["committed"]["flops"]) == (31, 2790, 3100)
     b.tick()
@@ -88,9 +89,9 @@ def test_an_account_that_a_later_one_overtook_changes_nothing() -> None:
 
 def test_accounts_of_several_replicas_add_up_exactly() -> None:
     b = book()
-    b.commit(commitment(1, HUGE, "a1"))
-    b.commit(commitment(2, 5, "a2"))
-    b.commit(commitment(3, HUGE + 3, "a1"))
+    b.accounts.commit(commitment(1, HUGE, "a1"))
+    b.accounts.commit(commitment(2, 5, "a2"))
+    b.accounts.commit(commitment(3, HUGE + 3, "a1"))
     assert b.stats()["committed"]["flops"] == HUGE + 8
     assert b.stats()["allocator_flops"] == 35
     assert b.stats()["samples"] == {"written": 5, "dropped": 0}
@@ -99,8 +100,8 @@ def test_accounts_of_several_replicas_add_up_exactly() -> None:
 
 def test_what_gateways_answered_otherwise_corrects_the_spend() -> None:
     b = book()
-    b.commit(commitment(10, 1000))
-    b.settle(settlement(12, 1100, uncommitted=2, correction=100))
+    b.accounts.commit(commitment(10, 1000))
+    b.accounts.settle(settlement(12, 1100, uncommitted=2, correction=100))
     b.tick()
     (point,) = b.stats()["trajectory"]
     assert (point["requests"], point["spend"]) == (12, 1100)
@@ -108,9 +109,9 @@ def test_what_gateways_answered_otherwise_corrects_the_spend() -> None:
 
 def test_a_negative_correction_is_carried_over_not_lost() -> None:
     b = book()
-    b.settle(settlement(0, 0, correction=-400))
+    b.accounts.settle(settlement(0, 0, correction=-400))
     b.tick()
-    b.commit(commitment(10, 1000))
+    b.accounts.commit(commitment(10, 1000))
     b.tick()
     assert sum(p["spend"] for p in b.stats()["trajectory"]) == 600
 
@@ -135,28 +136,28 @@ def test_demand_above_the_budget_gets_a_price_and_an_allowance() -> None:
     assert not b.publish(record())
     for i in range(1, 30):
         clock.now += 0.2
-        b.commit(commitment(4 * i, int(4 * i * mean)))
+        b.accounts.commit(commitment(4 * i, int(4 * i * mean)))
         b.tick()
     orders = b.orders()
     assert orders.price > 0
     assert orders.directive.version == 1
     assert orders.allowance is not None
-    b.commit(commitment(0, 0, "a2"))
+    b.accounts.commit(commitment(0, 0, "a2"))
     assert b.orders().allowance == pytest.approx(orders.allowance * SLACK / 2)
 
 
 def test_a_tick_need_not_wait_once_every_living_allocator_has_reported() -> None:
     clock = Clock()
     b = book(clock)
-    b.commit(commitment(1, 1, "a1"))
-    assert b.complete
-    b.commit(commitment(1, 1, "a2"))
+    b.accounts.commit(commitment(1, 1, "a1"))
+    assert b.accounts.complete
+    b.accounts.commit(commitment(1, 1, "a2"))
     b.tick()
-    b.commit(commitment(2, 2, "a1"))
-    assert not b.complete
+    b.accounts.commit(commitment(2, 2, "a1"))
+    assert not b.accounts.complete
     clock.now += LIVE_S + 0.1
-    b.commit(commitment(3, 3, "a1"))
-    assert b.complete, "an allocator that has not been heard for long is not waited for"
+    b.accounts.commit(commitment(3, 3, "a1"))
+    assert b.accounts.complete, "an allocator that has not been heard for long is not waited for"
 
 
 def test_limits_by_the_hour_and_in_watts() -> None:
@@ -188,7 +189,7 @@ def test_a_grid_so_dirty_that_nothing_is_left_closes_the_cap() -> None:
     window = EnergyWindow(5.0, 100.0, 100.0, 0.0, 0.0, "estimated", "estimated", "made up", 5.0)
     for i, flops in enumerate([10**9, 3 * 10**9] * 15, start=1):  # 10 W at rest and 10 W for each 1e9 FLOP/s
         clock.now += 5.0
-        b.settle(replace(settlement(i, (i + 1) // 2 * 5 * 10**9 + i // 2 * 15 * 10**9), usages=(
+        b.accounts.settle(replace(settlement(i, (i + 1) // 2 * 5 * 10**9 + i // 2 * 15 * 10**9), usages=(
             Usage("ranking-din", "d1", 5.0 * i, "n1"),)))  # fmt: skip
         joules = 5.0 * (10.0 + flops / 1e8)
         b.meter({"n1": replace(window, joules=joules)}, CarbonIntensity(20.0, "made up", "average", 0.0),
@@ -209,7 +210,7 @@ def test_a_budget_in_watts_becomes_flops_by_what_serving_was_seen_to_draw() -> N
     b = book(clock, watts=10.0)
     for i in range(1, 40):  # 20 W for 1e9 FLOP/s, all of it serving's
         clock.now += 5.0
-        b.settle(replace(settlement(i, 5 * 10**9 * i), usages=(Usage("ranking-din", "d1", 5.0 * i, "n1"),)))
+        b.accounts.settle(replace(settlement(i, 5 * 10**9 * i), usages=(Usage("ranking-din", "d1", 5.0 * i, "n1"),)))
         window = EnergyWindow(5.0, 100.0, 100.0, 0.0, 0.0, "estimated", "estimated", "made up", 5.0)
         b.meter({"n1": window}, None, Usage("ledger", "ledger", 0.0, "n1"))
         b.tick()
@@ -231,7 +232,7 @@ def test_a_tick_between_two_reports_is_not_taken_for_silence() -> None:
     b.publish(record())
     for i in range(1, 30):
         clock.now += 0.2
-        b.commit(commitment(4 * i, int(4 * i * mean)))
+        b.accounts.commit(commitment(4 * i, int(4 * i * mean)))
         b.tick()
     before = b.orders()
     for _ in range(MAX_SKIPPED):  # the reports are late; the price stays
@@ -249,7 +250,7 @@ def test_a_closed_cap_says_so() -> None:
     b = book(clock, flops_per_second=1000.0)
     b.publish(record())
     clock.now += 0.2
-    b.commit(commitment(100, 10**9))
+    b.accounts.commit(commitment(100, 10**9))
     b.tick()
     assert b.orders().reason == Reason.BUDGET_CAP
 
@@ -270,8 +271,8 @@ def test_the_operators_order_takes_effect_and_a_wrong_one_does_not() -> None:
 def test_a_restart_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     first = book()
     first.set_budget(order("fixed", "cheapest"))
-    first.commit(commitment(10, HUGE))
-    first.settle(settlement(10, HUGE))
+    first.accounts.commit(commitment(10, HUGE))
+    first.accounts.settle(settlement(10, HUGE))
     first.tick()
     file = StateFile(tmp_path / "prices" / "ledger.sqlite")
     assert file.load() is None
@@ -280,8 +281,8 @@ def test_a_restart_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> Non
     assert found is not None
     second = book()
     assert second.restore(*found)
-    second.commit(commitment(11, HUGE + 1))
-    second.settle(settlement(11, HUGE + 1))
+    second.accounts.commit(commitment(11, HUGE + 1))
+    second.accounts.settle(settlement(11, HUGE + 1))
     second.tick()
     stats = second.stats()
     assert stats["flops"] == stats["committed"]["flops"] == HUGE + 1
@@ -314,9 +315,9 @@ def test_what_was_spent_while_the_ledger_was_away_is_set_against_that_times_budg
         nonlocal asked
         clock.now += seconds
         asked += round(20 * seconds)
-        to.commit(commitment(asked, int(asked * mean), "a1"))
-        waits_for_the_other.append(not to.complete)
-        to.commit(commitment(asked, int(asked * mean), "a2"))
+        to.accounts.commit(commitment(asked, int(asked * mean), "a1"))
+        waits_for_the_other.append(not to.accounts.complete)
+        to.accounts.commit(commitment(asked, int(asked * mean), "a2"))
         to.tick()
 
     waits_for_the_other: list[bool] = []
@@ -342,7 +343,7 @@ def test_the_same_version_of_a_store_begun_anew_is_another_record() -> None:
 
 def test_another_sessions_state_is_not_taken_up() -> None:
     first = book(session="s1")
-    first.commit(commitment(10, 10))
+    first.accounts.commit(commitment(10, 10))
     later = book(session="s2")
     assert not later.restore(*first.state())
     assert later.stats()["committed"]["flops"] == 0
