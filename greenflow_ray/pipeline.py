@@ -21,7 +21,9 @@ from greenflow_ray.datasets.storage import MANIFEST, load, load_clicks
 from greenflow_ray.datasets.summary import load as load_summary
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.loadtest import client
-from greenflow_ray.loadtest.client import Progress as LoadProgress
+from greenflow_ray.loadtest.player import ClientOptions
+from greenflow_ray.loadtest.progress import Progress as LoadProgress
+from greenflow_ray.loadtest.progress import say
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.trace import Trace, from_config, replay
 from greenflow_ray.models.artifacts import calibrated, load_pool
@@ -312,9 +314,9 @@ def _play(
     with terminal.progress() as progress:
 
         def show(now: LoadProgress) -> None:
-            progress(client.say(now), min(now.elapsed_s / max(now.duration_s, 1e-9), 1.0))
+            progress(say(now), min(now.elapsed_s / max(now.duration_s, 1e-9), 1.0))
 
-        speed = client.ClientOptions(progress_s=often)
+        speed = ClientOptions(progress_s=often)
         result = client.play(url, trace, options=speed, on_progress=show, **judge, **options)
     result.save(config.paths.loadtest)
     return result

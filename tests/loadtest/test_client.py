@@ -13,7 +13,9 @@ from greenflow_ray.datasets.schema import Clicks
 from greenflow_ray.energy.meter import EnergyWindow, ReplayMeter
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest import table
-from greenflow_ray.loadtest.client import ClientOptions, Progress, play, say
+from greenflow_ray.loadtest.client import play
+from greenflow_ray.loadtest.player import ClientOptions
+from greenflow_ray.loadtest.progress import Progress, say
 from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, NOT_SENT, TIMED_OUT
 from greenflow_ray.loadtest.trace import Trace
 from greenflow_ray.ragged import Ragged
