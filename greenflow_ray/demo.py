@@ -76,7 +76,7 @@ def play_both(config: CascadeConfig, trained: Trained, server: Server, terminal:
     """EQUAL at the fullest chain, then GreenFlow at a share of its FLOPs with repricing beside it."""
     dataset = trained.dataset
     trace = final_trace(config, dataset)
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
         put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
         warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
         equal = play_arm(
