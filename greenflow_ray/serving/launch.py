@@ -41,6 +41,8 @@ ENVIRONMENT = {
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_FREEZE_GC_ON_STARTUP": "1",
+    # A proxy that is not ready after 5 s is killed by default, and the start fails with it: too soon on a busy machine.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # Serve's controller looks after its replicas ten times a second by default, which costs 4 % of a core.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
     # A replica hands its counts on ten times a second by default, a third of what it costs when idle; at longer

@@ -89,7 +89,9 @@ def temporary() -> Iterator[str]:
 
 def environment(**more: str) -> dict[str, str]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", **more}
+    ours = {"PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    # Serve gives a proxy 5 s to start, which a busy machine does not always keep.
+    return {**os.environ, **ours, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", **more}
 
 
 def test_the_laptop_file(tmp_path: Path, temporary: str) -> None:
