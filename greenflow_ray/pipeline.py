@@ -26,11 +26,11 @@ from greenflow_ray.loadtest.progress import Progress as LoadProgress
 from greenflow_ray.loadtest.progress import say
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.trace import Trace, from_config, replay
-from greenflow_ray.models.artifacts import calibrated, load_pool
 from greenflow_ray.models.calibrate import calibrate
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.costs import Costs
 from greenflow_ray.models.costs import write as write_costs
+from greenflow_ray.models.pool import calibrated, load_pool
 from greenflow_ray.models.training import ModelRow, train, with_costs
 from greenflow_ray.nearline.first import publish_first
 from greenflow_ray.pricing.store import PriceStore, open_store

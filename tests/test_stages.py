@@ -17,8 +17,8 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Catalog, Clicks, Split
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.models.pool import load_pool
 from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.reward.artifact import load_reward

@@ -19,10 +19,10 @@ from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.plan import Plan
 from greenflow_ray.keep import digest, kept
 from greenflow_ray.models import costs
-from greenflow_ray.models.artifacts import calibrated, fingerprints, load_pool
 from greenflow_ray.models.base import Scorer
 from greenflow_ray.models.calibrate import calibrate, cost_keys
 from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.models.pool import calibrated, fingerprints, load_pool
 from greenflow_ray.models.training import train
 from greenflow_ray.progress import Progress
 from greenflow_ray.reward.grid import ChainRunner, expected_clicks, realised_clicks

@@ -17,7 +17,7 @@ from greenflow_ray.config import CascadeConfig, StageConfig
 from greenflow_ray.datasets.features import FeatureSource
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.errors import DataError
-from greenflow_ray.models import artifacts
+from greenflow_ray.models import pool
 from greenflow_ray.models.base import BareCorpusScorer, BareScorer, vet
 from greenflow_ray.models.costs import Costs, Fit, ModelCosts, declared
 from greenflow_ray.models.flops import Flops
@@ -67,7 +67,7 @@ def calibrate(
             candidates = leading(candidates, sizes[-1])
             following = candidates
             for i, model in enumerate(stage.pool):
-                scorer = artifacts.make_scorer(config, model, catalog)
+                scorer = pool.make_scorer(config, model, catalog)
                 score = Asking(scorer, len(catalog), first=k == 0)
                 scores = score.vetted(requests, candidates)
                 if i == 0 and k + 1 < len(config.stages):
@@ -104,7 +104,7 @@ def calibrate(
 
 def cost_keys(config: CascadeConfig, catalog: Catalog) -> dict[str, str]:
     """What every model's costs are kept under, by name."""
-    return {m.name: artifacts.cost_key(config, m, catalog) for stage in config.stages for m in stage.pool}
+    return {m.name: pool.cost_key(config, m, catalog) for stage in config.stages for m in stage.pool}
 
 
 def per_request_and_item(found: Fit, sharing: int, scale: float = 1.0) -> Flops:

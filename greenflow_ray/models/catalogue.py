@@ -17,8 +17,6 @@ from greenflow_ray.models.network import Network
 from greenflow_ray.models.ydnn import Ydnn
 
 ARCHITECTURES: dict[str, type[Network]] = {"dssm": Dssm, "ydnn": Ydnn, "din": Din, "dien": Dien}
-FACTORY = "greenflow_ray.models.artifacts:load_scorer"
-"""The factory of models that `greenflow train` trains; others bring their own weights."""
 
 
 def resolve(model: ModelConfig) -> tuple[str, NetworkArgs]:

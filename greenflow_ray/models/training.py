@@ -16,7 +16,7 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
 from greenflow_ray.errors import InvalidInput
-from greenflow_ray.models import artifacts, catalogue, costs
+from greenflow_ray.models import artifacts, catalogue, costs, pool
 from greenflow_ray.models.base import BareScorer, vet
 from greenflow_ray.models.flops import Flops
 from greenflow_ray.models.inputs import NetworkArgs, Sizes
@@ -67,12 +67,12 @@ def train(
         def report(message: str, share: float, *, done: int = i, name: str = model.name) -> None:
             progress(f"models: {name}: {message}", (done + share) / len(todo))
 
-        if model.factory == catalogue.FACTORY:
+        if model.factory == pool.TRAINED:
             rows.append(_train_one(config, dataset, stage, model, report, force=force))
         else:
             rows.append(_judge_one(config, dataset, stage, model))
         report(f"AUC {rows[-1].auc:.3f}" + (", reused" if rows[-1].reused else ""), 1.0)
-    known = config.costs != "declared" and artifacts.calibrated(config, dataset.catalog)
+    known = config.costs != "declared" and pool.calibrated(config, dataset.catalog)
     return with_costs(config, rows, dataset.catalog) if known else rows
 
 
@@ -81,7 +81,7 @@ def with_costs(config: CascadeConfig, rows: Sequence[ModelRow], catalog: Catalog
     if config.costs == "declared":
         return list(rows)
     models = {model.name: model for stage in config.stages for model in stage.pool}
-    found = [costs.in_force(config, artifacts.measured(config, models[row.name], catalog)) for row in rows]
+    found = [costs.in_force(config, pool.measured(config, models[row.name], catalog)) for row in rows]
     return [
         replace(row, flops_per_item=flops.per_item, flops_per_request=flops.per_request)
         for row, flops in zip(rows, found, strict=True)
@@ -90,7 +90,7 @@ def with_costs(config: CascadeConfig, rows: Sequence[ModelRow], catalog: Catalog
 
 def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig) -> ModelRow:
     """The row of a model that is not ours to train."""
-    scorer = artifacts.make_scorer(config, model, dataset.catalog)
+    scorer = pool.make_scorer(config, model, dataset.catalog)
     flops = costs.declared(scorer, model.name) or Flops(0, 0)
     score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
     return ModelRow(stage, model.name, flops.per_item, flops.per_request, 0, score, reused=True)
@@ -100,7 +100,7 @@ def _train_one(
     config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig, report: Progress, *, force: bool
 ) -> ModelRow:
     architecture, args = catalogue.resolve(model)
-    weights = artifacts.weights_path(config, model)
+    weights = pool.weights_path(config, model)
     digest = hashlib.sha256(
         f"{CODE_VERSION} {dataset.digest} {config.digest('training', 'seed', 'history_length')} {architecture} "
         f"{model.name} {args.model_dump_json()}".encode()
@@ -126,7 +126,7 @@ def _train_one(
             user_tokens=sizes.user_tokens,
             sha256=hashlib.sha256(blob).hexdigest(),
             digest=digest,
-            catalog=artifacts.catalog_digest(dataset.catalog),
+            catalog=pool.catalog_digest(dataset.catalog),
             data=dataset.digest,
             flops_per_item=network.flops.per_item,
             flops_per_request=network.flops.per_request,

@@ -17,9 +17,9 @@ from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import file_sha256, load_clicks
 from greenflow_ray.errors import ArtifactError, DataError
 from greenflow_ray.keep import digest, kept
-from greenflow_ray.models.artifacts import fingerprints
 from greenflow_ray.models.base import Scorer
 from greenflow_ray.models.factors import click_factors
+from greenflow_ray.models.pool import fingerprints
 from greenflow_ray.progress import Progress, silent
 from greenflow_ray.reward.artifact import SCHEMA, RewardManifest, read_manifest, save_reward, serialise
 from greenflow_ray.reward.boosted import BoostedRewards

@@ -16,8 +16,8 @@ from greenflow_ray.config import CascadeConfig, ReplicaConfig
 from greenflow_ray.energy.carbon import source_for
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.imports import import_object
-from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.models.pool import load_pool
 from greenflow_ray.serving.allocator import ALLOCATOR, AllocatorReplica
 from greenflow_ray.serving.gateway import Gateway
 from greenflow_ray.serving.sources import load_source

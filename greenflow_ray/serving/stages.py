@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ray import serve
 
 from greenflow_ray.config import CascadeConfig, ModelConfig
-from greenflow_ray.models.artifacts import load_model
+from greenflow_ray.models.pool import load_model
 from greenflow_ray.serving.batching import MicroBatcher
 from greenflow_ray.serving.ledger import usage
 from greenflow_ray.serving.sources import load_source

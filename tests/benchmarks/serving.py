@@ -25,8 +25,8 @@ import torch
 
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.energy import processes
-from greenflow_ray.models.artifacts import load_pool
 from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.models.pool import load_pool
 from greenflow_ray.pricing.choice import PriceDirective
 from greenflow_ray.reward.artifact import load_reward
 from greenflow_ray.serving.allocation import Allocator

@@ -14,8 +14,8 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.models import artifacts, catalogue
-from greenflow_ray.models.artifacts import ModelManifest, load_pool
+from greenflow_ray.models import artifacts, catalogue, pool
+from greenflow_ray.models.artifacts import ModelManifest
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.inputs import Sizes
 from greenflow_ray.nearline.first import publish_first
@@ -65,7 +65,7 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
     )
     for stage in config.stages:
         for model in stage.pool:
-            path = artifacts.weights_path(config, model)
+            path = pool.weights_path(config, model)
             if path.exists():
                 continue
             architecture, args = catalogue.resolve(model)
@@ -81,7 +81,7 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
                 user_tokens=sizes.user_tokens,
                 sha256=hashlib.sha256(blob).hexdigest(),
                 digest="untrained",
-                catalog=artifacts.catalog_digest(dataset.catalog),
+                catalog=pool.catalog_digest(dataset.catalog),
                 data=dataset.digest,
                 flops_per_item=network.flops.per_item,
                 flops_per_request=network.flops.per_request,
@@ -90,9 +90,9 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
             )
             artifacts.save(path, blob, manifest)
     if reward:
-        pool = load_pool(config, dataset.catalog)
-        space = chain_space(config, pool, len(dataset.catalog))
-        outcome = train_reward(config, dataset, pool, space)
+        scorers = pool.load_pool(config, dataset.catalog)
+        space = chain_space(config, scorers, len(dataset.catalog))
+        outcome = train_reward(config, dataset, scorers, space)
         estimator = load_reward(config.paths.reward, space, dataset.catalog)
         publish_first(config, dataset, space, estimator, outcome.manifest)
     return config

@@ -15,7 +15,8 @@ from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Dataset
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.models import catalogue
-from greenflow_ray.models.artifacts import load_pool, load_scorer, manifest_path
+from greenflow_ray.models.artifacts import load_scorer, manifest_path
+from greenflow_ray.models.pool import load_pool
 from greenflow_ray.models.training import train
 from tests.models.worlds import candidates, config, requests
 

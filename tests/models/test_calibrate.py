@@ -18,12 +18,12 @@ from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Catalog, Dataset, RequestBatch, Split
 from greenflow_ray.errors import ArtifactError, ConfigError, DataError
 from greenflow_ray.models import costs
-from greenflow_ray.models.artifacts import calibrated, fingerprint, load_pool
 from greenflow_ray.models.base import CorpusScorer, Scorer
 from greenflow_ray.models.calibrate import calibrate, sizes_of
 from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.costs import Costs
 from greenflow_ray.models.flops import Flops
+from greenflow_ray.models.pool import calibrated, fingerprint, load_pool
 from greenflow_ray.models.timing import Reference
 from greenflow_ray.models.training import train, with_costs
 from greenflow_ray.ragged import Ragged

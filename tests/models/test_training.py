@@ -12,7 +12,7 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Catalog, Clicks, RequestBatch, Split
 from greenflow_ray.errors import ConfigError, DataError
-from greenflow_ray.models.artifacts import load_pool
+from greenflow_ray.models.pool import load_pool
 from greenflow_ray.models.training import auc, train
 from greenflow_ray.ragged import Ragged
 from tests.models.worlds import ALL, config, small

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from greenflow_ray.serving.launch import free_port, start
-from tests.serving.fakes import cascade
+from tests.serving.fakes import cascade, model
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]
 
@@ -18,7 +18,11 @@ def test_no_request_waits_for_a_compiler(tmp_path: Path, monkeypatch: pytest.Mon
     """Every compiled kernel leaves a file in numba's cache, which is empty at first, as on a new machine."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(cache))
-    config = cascade(tmp_path / "run", free_port(), serving={"allocate_in": allocate_in})
+    stages = [
+        {"name": "recall", "pool": [model("dssm", corpus=True)], "scales": "corpus"},
+        {"name": "ranking", "pool": [model("dien")], "scales": [5, 20]},
+    ]
+    config = cascade(tmp_path / "run", free_port(), stages=stages, serving={"allocate_in": allocate_in})
 
     def compiled() -> set[str]:
         return {file.name for file in cache.rglob("*.nbc")}

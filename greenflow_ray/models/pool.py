@@ -1,0 +1,111 @@
+"""The cascade's model instances as configured, whatever made them; torch is imported only if one of them needs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from greenflow_ray.config import CascadeConfig, ModelConfig
+from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.datasets.storage import file_sha256
+from greenflow_ray.errors import ArtifactError, ConfigError
+from greenflow_ray.imports import import_object
+from greenflow_ray.keep import digest
+from greenflow_ray.models import costs
+from greenflow_ray.models.base import BareScorer, Scorer
+
+TRAINED = "greenflow_ray.models.artifacts:load_scorer"
+"""The factory of models that `greenflow train` trains; others bring their own weights."""
+
+
+def load_pool(config: CascadeConfig, catalog: Catalog) -> dict[str, Scorer]:
+    """Every model of every stage by name, made by its configured factory, with the costs that are in force.
+
+    Raises ConfigError if a factory cannot be imported or makes no scorer, ArtifactError for bad weights or costs.
+    """
+    return {model.name: load_model(config, model, catalog) for stage in config.stages for model in stage.pool}
+
+
+def load_model(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> Scorer:
+    """One model, as :func:`load_pool` loads it: whatever builds a chain space sees the same costs."""
+    scorer = make_scorer(config, model, catalog)
+    if config.costs != "declared":
+        return costs.costed(scorer, costs.in_force(config, measured(config, model, catalog)))
+    if costs.declared(scorer, model.name) is None or not isinstance(scorer, Scorer):
+        raise ConfigError(
+            f"model {model.name!r}: a {type(scorer).__name__} does not say what it costs; give it flops_per_item and "
+            "flops_per_request, or set `costs: timed`"
+        )
+    return scorer
+
+
+def make_scorer(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> BareScorer:
+    """What a model's factory makes, costs aside."""
+    factory = import_object(model.factory, f"model {model.name!r}: factory")
+    scorer = factory(weights_path(config, model), catalog, **model.args)
+    if not isinstance(scorer, BareScorer):
+        raise ConfigError(
+            f"model {model.name!r}: factory {model.factory!r} made a {type(scorer).__name__}, which is no Scorer; "
+            "it needs score(requests, candidates)"
+        )
+    return scorer
+
+
+def weights_path(config: CascadeConfig, model: ModelConfig) -> Path:
+    """Where a model's weights lie: as configured, or else in the run's folder."""
+    return model.weights or config.paths.models / f"{model.name}.safetensors"
+
+
+def fingerprints(config: CascadeConfig) -> list[str]:
+    """:func:`fingerprint` of every model."""
+    return [fingerprint(config, model) for stage in config.stages for model in stage.pool]
+
+
+def fingerprint(config: CascadeConfig, model: ModelConfig) -> str:
+    """What decides a model's scores: the checksum of its weights (a file or a folder), if it has any.
+
+    Of a model with a factory of its own also the factory, its arguments, and the checksum of the factory's module.
+    """
+    weights = weights_path(config, model)
+    files = sorted(f for f in weights.rglob("*") if f.is_file()) if weights.is_dir() else [weights]
+    held = [file_sha256(file) for file in files if file.exists()]
+    if held and model.factory == TRAINED:
+        return held[0]
+    import_object(model.factory, f"model {model.name!r}: factory")
+    module = sys.modules[model.factory.partition(":")[0]].__file__
+    code = file_sha256(Path(module)) if module is not None else ""
+    return digest(model.factory, json.dumps(model.args, sort_keys=True, default=str), code, *held)
+
+
+def catalog_digest(catalog: Catalog) -> str:
+    """Digest of the corpus a model was trained for: its items, tokens, vocabulary and popularity."""
+    sha = hashlib.sha256("\n".join(catalog.vocabulary).encode())
+    for array in (catalog.item_ids, catalog.tokens.values, catalog.tokens.offsets, catalog.popularity):
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def cost_key(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> str:
+    """Digest of what decides a model's cost: its fingerprint, its stage's place and item scales, and the corpus."""
+    place, stage = next((i, s) for i, s in enumerate(config.stages) if any(m.name == model.name for m in s.pool))
+    return digest(fingerprint(config, model), str(place), str(stage.scales), catalog_digest(catalog))
+
+
+def measured(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> costs.ModelCosts:
+    """What calibration found of one model. Raises ArtifactError if that is missing, or of something else."""
+    return costs.measured(config, model.name, cost_key(config, model, catalog))
+
+
+def calibrated(config: CascadeConfig, catalog: Catalog) -> bool:
+    """Whether the run's measured costs are those of these very models."""
+    try:
+        for stage in config.stages:
+            for model in stage.pool:
+                measured(config, model, catalog)
+    except ArtifactError:
+        return False
+    return True
