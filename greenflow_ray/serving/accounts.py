@@ -42,6 +42,7 @@ class Accounts:
         self._settlements: dict[str, Settlement] = {}
         self._heard: dict[str, float] = {}
         self._reported: set[str] = set()
+        self._awaited: set[str] = set()
         self._usages: dict[str, Usage] = {}
         self._used: dict[str, float] = {}
         self._pending_requests = 0
@@ -51,6 +52,7 @@ class Accounts:
     def commit(self, account: Commitment) -> None:
         """Take in an allocator's account. The same one twice changes nothing, nor does one that a later overtook."""
         self._reported.add(account.reporter)
+        self._awaited.discard(account.reporter)
         known = self._commitments.get(account.reporter)
         if known is not None and account.requests < known.requests:
             return
@@ -92,6 +94,11 @@ class Accounts:
     def silent(self) -> bool:
         """Whether there are allocators, and none has reported since :meth:`take`."""
         return bool(self._commitments) and not self._reported
+
+    @property
+    def awaited(self) -> bool:
+        """Whether an allocator of the life before :meth:`restore` is yet to say what it spent meanwhile."""
+        return bool(self._awaited & self.live)
 
     def take(self) -> Spend:
         """What came in since the last time."""
@@ -164,11 +171,13 @@ class Accounts:
             "settlements": [plain(a) for a in self._settlements.values()],
             "usages": [plain(u) for u in self._usages.values()],
             "pending": [self._pending_requests, self._pending_flops],
+            "live": sorted(self.live),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up an earlier life's state; its allocators are waited for, its replicas taken to live. Raises KeyError,
-        TypeError and ValueError if it is malformed.
+        """Take up an earlier life's state; replicas that lived then are taken to live now.
+
+        Raises KeyError, TypeError and ValueError if it is malformed.
         """
         self._commitments = {
             a["reporter"]: Commitment(**{**a, "usage": Usage(**a["usage"])}) for a in state["commitments"]
@@ -176,7 +185,8 @@ class Accounts:
         self._settlements = {a["reporter"]: Settlement(**{**a, "usages": ()}) for a in state["settlements"]}
         self._usages = {u["replica"]: Usage(**u) for u in state["usages"]}
         self._pending_requests, self._pending_flops = (int(n) for n in state["pending"])
-        self._heard = dict.fromkeys(self._commitments, self._clock())
+        self._awaited = {str(reporter) for reporter in state.get("live", ())}
+        self._heard = dict.fromkeys(self._awaited, self._clock())
         self._used = dict.fromkeys(self._usages, self._clock())
 
 

@@ -159,8 +159,10 @@ class LedgerBook:
         """Turn what was committed since the last tick into a new price.
 
         A tick without any report has seen no traffic where there may be some, and would price it at nothing: it is left
-        out, a few times in a row at most.
+        out, a few times in a row at most. So are ticks of a restarted ledger until it knows what was spent without it.
         """
+        if self.accounts.awaited:
+            return
         if self.accounts.silent and self._skipped < MAX_SKIPPED:
             self._skipped += 1
             return

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -303,35 +304,48 @@ def test_a_restarted_ledger_prices_from_its_first_frontier_on() -> None:
     assert (second.orders().reason, second.orders().directive.version) == (Reason.NONE, 1)
 
 
-def test_what_was_spent_while_the_ledger_was_away_is_set_against_that_times_budget() -> None:
+@pytest.mark.parametrize("survivors", [("a1", "a2"), ("a1",)])
+def test_what_was_spent_while_the_ledger_was_away_is_set_against_that_times_budget(survivors: tuple[str, ...]) -> None:
     clock = Clock()
     mean = float(SPACE.costs.mean())
     first = book(clock, flops_per_second=40 * mean)
     first.publish(record())
-    asked = 0
+    spent = dict.fromkeys(("a1", "a2"), 0)
 
-    def report(to: LedgerBook, seconds: float) -> None:
-        """Two allocators spend just the budget."""
-        nonlocal asked
+    def passes(seconds: float, allocators: Iterable[str]) -> None:
+        """They spend just the budget."""
         clock.now += seconds
-        asked += round(20 * seconds)
-        to.accounts.commit(commitment(asked, int(asked * mean), "a1"))
-        waits_for_the_other.append(not to.accounts.complete)
-        to.accounts.commit(commitment(asked, int(asked * mean), "a2"))
-        to.tick()
+        for allocator in allocators:
+            spent[allocator] += round(40 * seconds / len(survivors))
 
-    waits_for_the_other: list[bool] = []
+    def report(to: LedgerBook, allocator: str) -> None:
+        to.accounts.commit(commitment(spent[allocator], int(spent[allocator] * mean), allocator))
+
     for _ in range(50):
-        report(first, 0.2)
+        passes(0.2, spent if len(survivors) == 2 else ("a1",))
+        for allocator in spent:
+            report(first, allocator)
+        first.tick()
     second = book(clock, flops_per_second=40 * mean)
-    clock.now += 2.0  # four times as long as budget is saved up for
-    asked += 40
-    assert second.restore(*first.state())
+    state = json.loads(json.dumps(first.state()))
+    passes(2.0, survivors)  # four times as long as budget is saved up for
+    assert second.restore(*state)
     assert second.publish(record())
-    assert second.orders().reason == Reason.NONE
-    report(second, 1.0)
-    assert waits_for_the_other[-1]
-    assert second.orders().reason == Reason.NONE
+    late = [second.orders().reason]
+    for allocator in survivors:
+        passes(0.6, survivors)
+        report(second, allocator)
+        second.tick()
+        late.append(second.orders().reason)
+    assert second.accounts.awaited == (survivors == ("a1",))
+    for pause in (LIVE_S, 0.2, 0.2, 0.2):  # then who has not come back is not waited for any more
+        passes(pause, survivors)
+        for allocator in survivors:
+            report(second, allocator)
+        second.tick()
+        late.append(second.orders().reason)
+    assert set(late) == {Reason.NONE}
+    assert not second.accounts.awaited
 
 
 def test_the_same_version_of_a_store_begun_anew_is_another_record() -> None:
