@@ -16,6 +16,7 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.energy.threads import Crew
 from greenflow_ray.imports import import_object
 from greenflow_ray.serving.allocation import Allocator
+from greenflow_ray.serving.begun import finished
 from greenflow_ray.serving.exchange import Exchange
 from greenflow_ray.serving.ledger import usage
 from greenflow_ray.serving.metrics import AllocatorMetrics
@@ -58,7 +59,7 @@ class LiveAllocator:
 
     async def allocate(self, batch: AllocationBatch) -> Allocation:
         """A chain for every request of the batch."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, self._allocator.allocate, batch)
+        return await finished(self._worker, self._allocator.allocate, batch)
 
     async def ping(self) -> bool:
         """True: alive."""

@@ -177,11 +177,12 @@ class CascadePath:
         return answers
 
     async def _decision(self, batch: AllocationBatch) -> Allocation:
-        """The allocator's answer. It decides, and commits FLOPs, even when the answer is no longer waited for."""
+        """The allocator's answer. One that has begun when it is no longer waited for still commits FLOPs."""
         call = asyncio.ensure_future(self._allocate(batch))
         try:
             return await asyncio.shield(call)
         except asyncio.CancelledError:
+            call.cancel()
             call.add_done_callback(self._decided_late)
             raise
 

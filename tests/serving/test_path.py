@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.models.selection import keep_best
+from greenflow_ray.serving.begun import finished
 from greenflow_ray.serving.path import Answers, Busy, CascadePath, PathSettings, shares
 from greenflow_ray.serving.stage_core import StageCore
 from greenflow_ray.serving.wire import (
@@ -209,10 +212,14 @@ def test_without_an_allocator_the_safe_chain_is_served(allocate: Any, reason: Re
 
 def test_an_allocator_that_decides_too_late_has_what_it_committed_told() -> None:
     told: list[tuple[int, int]] = []
+    worker = ThreadPoolExecutor(1)
+
+    def decide(batch: AllocationBatch) -> Allocation:
+        time.sleep(0.1)
+        return asyncio.run(allocation(MIXED)(batch))  # type: ignore[arg-type]
 
     async def slow(batch: AllocationBatch) -> Allocation:
-        await asyncio.sleep(0.1)
-        return await allocation(MIXED)(batch)
+        return await finished(worker, decide, batch)
 
     def late(requests: int, flops: int) -> None:
         told.append((requests, flops))

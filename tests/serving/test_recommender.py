@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from greenflow_ray.config import SamplingConfig, ServingConfig
 from greenflow_ray.serving.account import Account
 from greenflow_ray.serving.batching import Overloaded
+from greenflow_ray.serving.begun import finished
 from greenflow_ray.serving.feedback import FeedbackLog
 from greenflow_ray.serving.messages import Feedback, Recommend
 from greenflow_ray.serving.path import CascadePath, PathSettings
@@ -66,9 +69,14 @@ def test_the_account_is_the_sum_of_the_receipts_even_when_degraded(tmp_path: Pat
 
 
 def test_what_is_committed_too_late_is_charged_once(tmp_path: Path) -> None:
+    worker = ThreadPoolExecutor(1)
+
+    def decide(batch: AllocationBatch) -> Allocation:
+        time.sleep(0.2)
+        return asyncio.run(allocate(batch))
+
     async def slow(batch: AllocationBatch) -> Allocation:
-        await asyncio.sleep(0.2)
-        return await allocate(batch)
+        return await finished(worker, decide, batch)
 
     async def answered() -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = await service.recommend(asks(8), explain=False)
