@@ -4,13 +4,22 @@ from greenflow_ray.config.budget import BudgetConfig, BudgetFields, LimitFields,
 from greenflow_ray.config.cascade import CascadeConfig
 from greenflow_ray.config.energy import CarbonConfig, EnergyConfig
 from greenflow_ray.config.files import DEFAULT, builtin, dump, load, parse, store, validated
-from greenflow_ray.config.offline import DataConfig, ModelConfig, RewardConfig, SplitConfig, StageConfig, TrainingConfig
+from greenflow_ray.config.offline import (
+    TRAINED,
+    DataConfig,
+    ModelConfig,
+    RewardConfig,
+    SplitConfig,
+    StageConfig,
+    TrainingConfig,
+)
 from greenflow_ray.config.paths import RunPaths
 from greenflow_ray.config.section import Section
 from greenflow_ray.config.serving import LoadConfig, ReplicaConfig, ServingConfig
 
 __all__ = [
     "DEFAULT",
+    "TRAINED",
     "BudgetConfig",
     "BudgetFields",
     "CarbonConfig",

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 
 from greenflow_ray.config.section import Section
 
+TRAINED = "greenflow_ray.models.artifacts:load_scorer"
+"""The factory of models that `greenflow train` trains; others bring their own weights."""
+
 
 class ModelConfig(Section):
     """One trained model instance of a stage's pool.
@@ -17,7 +20,7 @@ class ModelConfig(Section):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    factory: str = "greenflow_ray.models.artifacts:load_scorer"
+    factory: str = TRAINED
     weights: Path | None = Field(default=None, description="default: <run>/models/<name>.safetensors")
     args: dict[str, Any] = Field(default_factory=dict)
 

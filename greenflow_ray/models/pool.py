@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from greenflow_ray.config import CascadeConfig, ModelConfig
+from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.datasets.storage import file_sha256
 from greenflow_ray.errors import ArtifactError, ConfigError
@@ -17,9 +17,6 @@ from greenflow_ray.imports import import_object
 from greenflow_ray.keep import digest
 from greenflow_ray.models import costs
 from greenflow_ray.models.base import BareScorer, Scorer
-
-TRAINED = "greenflow_ray.models.artifacts:load_scorer"
-"""The factory of models that `greenflow train` trains; others bring their own weights."""
 
 
 def load_pool(config: CascadeConfig, catalog: Catalog) -> dict[str, Scorer]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from greenflow_ray.config import CascadeConfig, ModelConfig
+from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
@@ -67,7 +67,7 @@ def train(
         def report(message: str, share: float, *, done: int = i, name: str = model.name) -> None:
             progress(f"models: {name}: {message}", (done + share) / len(todo))
 
-        if model.factory == pool.TRAINED:
+        if model.factory == TRAINED:
             rows.append(_train_one(config, dataset, stage, model, report, force=force))
         else:
             rows.append(_judge_one(config, dataset, stage, model))

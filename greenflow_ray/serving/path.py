@@ -124,6 +124,7 @@ class CascadePath:
             ],
             dtype=np.int64,
         )
+        self._whole = self._flops.sum(axis=1)  # what an allocator commits for each chain
 
     async def __call__(self, batch: AllocationBatch, k: npt.NDArray[np.int64], deadline: float) -> Answers:
         """Answers to ``batch``; ``k`` items each, int64 ``[B]``; ``deadline`` on this object's clock."""
@@ -168,8 +169,8 @@ class CascadePath:
             log.warning("no answer from the allocator (%s); the safe chain is served", type(error).__name__)
         else:
             return Answers(
-                _NO_ROWS, allocation.chains, np.zeros(size, np.int64), self._committed(allocation), allocation.prices,
-                allocation.version, allocation.reasons.copy(), allocation.rewards,
+                _NO_ROWS, allocation.chains, np.zeros(size, np.int64), self._whole[allocation.chains],
+                allocation.prices, allocation.version, allocation.reasons.copy(), allocation.rewards,
                 {"allocator": self._clock() - began, "allocator:compute": allocation.seconds},
             )  # fmt: skip
         answers = _undecided(size, self._settings.safe_chain, reason)
@@ -188,13 +189,8 @@ class CascadePath:
 
     def _decided_late(self, call: asyncio.Future[Allocation]) -> None:
         if not call.cancelled() and call.exception() is None and self._late is not None:
-            committed = self._committed(call.result())
-            self._late(len(committed), int(committed.sum()))
-
-    def _committed(self, allocation: Allocation) -> npt.NDArray[np.int64]:
-        """FLOPs that the allocator has accounted for, by request."""
-        committed: npt.NDArray[np.int64] = self._flops.sum(axis=1)[allocation.chains]
-        return committed
+            chains = call.result().chains
+            self._late(len(chains), int(self._whole[chains].sum()))
 
     async def _stage(
         self,
