@@ -27,7 +27,7 @@ CONFIG = {
     "data": {"format": "synthetic", "users": 400, "items": 300},
     "training": {"epochs": 1, "targets_per_user": 8},
     "reward": {"epochs": 10, "hidden": 8},
-    "load": {"requests_per_second": 6, "duration_s": 20, "reprice_every_s": 4},
+    "load": {"requests_per_second": 6, "duration_s": 30, "reprice_every_s": 4},
     "sampling": {"flush_s": 1.0},
 }
 
@@ -68,8 +68,8 @@ def test_demo_from_data_to_report(tmp_path: Path) -> None:
     assert equal.clicks > 0
     assert equal.cpu_seconds
     assert greenflow.energy_source in ("measured", "estimated")
-    # the repricing job published, and what it published took effect; how often is a matter of the machine's speed
-    assert max(p.version for p in report.prices) > 0
+    # the repricing job ran beside the traffic, and its versions took effect
+    assert len({p.version for p in report.prices}) > 1
     assert [p.name for p in report.phases] == ["steady traffic", "spike"]
     assert [m.name for m in report.models] == ["dssm", "ydnn", "din", "dien"]
     assert report.reward["field_rce"] >= 0
