@@ -13,8 +13,8 @@ import typer
 from greenflow_ray import __version__
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.console import Terminal
 from greenflow_ray.errors import GreenFlowError
+from greenflow_ray.support.terminal import Terminal
 
 app = typer.Typer(
     help=(
@@ -98,7 +98,7 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Bring a data source to the one schema, with users split once."""
-    from greenflow_ray.pipeline import prepare_data
+    from greenflow_ray.line.steps import prepare_data
 
     resolved = resolve(run, config, seed, data, format)
     terminal = Terminal(quiet=as_json)
@@ -113,7 +113,7 @@ def train(
     run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None, force: Force = False, as_json: AsJson = False
 ) -> None:
     """Train the cascade's models and the reward model; unchanged artifacts are reused."""
-    from greenflow_ray.pipeline import prepare_data, train_all
+    from greenflow_ray.line.steps import prepare_data, train_all
 
     resolved = resolve(run, config, seed)
     terminal = Terminal(quiet=as_json)
@@ -130,7 +130,7 @@ def calibrate(run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None, 
 
     Writes costs.json into the run's folder; `costs: timed` or `costs: counted` in the YAML puts it in force.
     """
-    from greenflow_ray.pipeline import calibrate_run
+    from greenflow_ray.line.steps import calibrate_run
 
     result = calibrate_run(resolve(run, config, seed), Terminal(quiet=as_json))
     if as_json:
@@ -191,7 +191,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve a trained run on loopback until Ctrl-C (`serve run deployments/laptop.yaml` does the same)."""
-    from greenflow_ray.pipeline import serve_until_stopped
+    from greenflow_ray.line.steps import serve_until_stopped
 
     terminal = Terminal(quiet=as_json)
     serve_until_stopped(resolve(run, config, seed), terminal, port, announce=_print if as_json else None)
@@ -207,7 +207,7 @@ def reprice(
     as_json: AsJson = False,
 ) -> None:
     """Aggregate the sample log into a frontier and publish it with its price."""
-    from greenflow_ray.nearline.job import reprice_job
+    from greenflow_ray.nearline.repricing.job import reprice_job
 
     resolved = resolve(run, config, seed)
     for outcome in reprice_job(resolved, every=every, address=address, terminal=Terminal(quiet=as_json)):
@@ -231,7 +231,7 @@ def join(
     One row a request; a click reported twice, or a request logged twice, counts once. Late clicks and clicks on
     requests that were not sampled are counted and left out.
     """
-    from greenflow_ray.nearline.join import join_run
+    from greenflow_ray.nearline.learning.join import join_run
 
     result = join_run(resolve(run, config, seed), Terminal(quiet=as_json), horizon_s=horizon, address=address)
     if as_json:
@@ -257,7 +257,7 @@ def value(
     robust. Needs requests served with `budget.exploration` above 0, joined by `greenflow join`; what the log cannot
     tell is called not identifiable. A table here; value.json and value.png in RUN.
     """
-    from greenflow_ray.nearline.valuing import value_run
+    from greenflow_ray.nearline.learning.valuation import value_run
 
     result = value_run(resolve(run, config, seed), Terminal(quiet=as_json), price or (), budget or ())
     if as_json:
@@ -303,7 +303,7 @@ def loadtest(
 
     From another machine, without a run: `greenflow loadtest --url http://server:8000 --replay trace.csv`
     """
-    from greenflow_ray.pipeline import play_load
+    from greenflow_ray.line.steps import play_load
 
     resolved = resolve(run, config, seed)
     result = play_load(
@@ -326,7 +326,7 @@ def loadtest(
 @app.command()
 def report(run: Run = DEFAULT_RUN, seed: Seed = None, as_json: AsJson = False) -> None:
     """Print a run's report again and rebuild its page."""
-    from greenflow_ray.pipeline import show_report
+    from greenflow_ray.line.steps import show_report
 
     result = show_report(resolve(run, None, seed), Terminal(quiet=as_json))
     if as_json:
@@ -358,7 +358,7 @@ def demo(
     run: Run = DEFAULT_RUN, data: Data = None, config: Config = None, seed: Seed = None, as_json: AsJson = False
 ) -> None:
     """The main job: data, models, reward, serve, traffic twice (EQUAL, then GreenFlow), report."""
-    from greenflow_ray.demo import run_demo
+    from greenflow_ray.line.demo import run_demo
 
     resolved = resolve(run, config, seed, data)
     result = run_demo(resolved, Terminal(quiet=as_json))

@@ -15,4 +15,4 @@ def no_ray_left() -> Iterator[None]:
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         ray.shutdown()
-        pytest.fail("a test left Ray running; use greenflow_ray.serving.launch.start or call ray.shutdown()")
+        pytest.fail("a test left Ray running; use greenflow_ray.serving.local.launch.start or call ray.shutdown()")

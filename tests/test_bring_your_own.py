@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from greenflow_ray import config as configuration
-from greenflow_ray import pipeline
-from greenflow_ray.console import Terminal
 from greenflow_ray.errors import ArtifactError
+from greenflow_ray.line import steps
 from greenflow_ray.serving.app import check
-from greenflow_ray.serving.launch import free_port
+from greenflow_ray.serving.local.launch import free_port
+from greenflow_ray.support.terminal import Terminal
 from tests.serving.fakes import PATIENT
 from tests.test_readme import TEXT, blocks
 
@@ -149,7 +149,7 @@ def test_from_the_readme_to_a_served_answer(home: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(home)
     monkeypatch.syspath_prepend(home)
     declared = configuration.load(own / "cascade.yaml")
-    again = pipeline.train_all(declared, Terminal(quiet=True))
+    again = steps.train_all(declared, Terminal(quiet=True))
     assert again["reused"], "nothing has changed"
     assert json.loads((own / "costs.json").read_text()) == costs
     models = {row["name"]: row for row in again["models"]}

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from greenflow_ray import config as configuration
-from greenflow_ray import pipeline
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.console import Terminal
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Clicks, Split
 from greenflow_ray.evaluation import experiment
-from greenflow_ray.evaluation.arena import ORACLE, Arena, Corner
+from greenflow_ray.evaluation.contest.arena import ORACLE, Arena, Corner
+from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import Plan
-from greenflow_ray.evaluation.schema import Evaluation
+from greenflow_ray.line import steps
 from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.terminal import Terminal
 from tests.evaluation import tiny as evaluations
 from tests.test_line import CONFIG
 
@@ -45,15 +45,15 @@ def artifacts(run: Path) -> dict[str, str]:
 def test_training_never_reads_the_final_users_clicks(tmp_path: Path) -> None:
     """Train with the final users' clicks as they are, then with others: every artifact is the same, byte for byte."""
     plain, other = tiny(tmp_path / "plain"), tiny(tmp_path / "other")
-    pipeline.prepare_data(plain, QUIET)
-    first = pipeline.train_models(plain, QUIET)
+    steps.prepare_data(plain, QUIET)
+    first = steps.train_models(plain, QUIET)
 
-    pipeline.prepare_data(other, QUIET)
+    steps.prepare_data(other, QUIET)
     lie(other.paths.data)
-    second = pipeline.train_models(other, QUIET)
+    second = steps.train_models(other, QUIET)
     assert artifacts(plain.run) == artifacts(other.run)
     assert first.reward.manifest.calibration == second.reward.manifest.calibration
-    prices = [pipeline.open_prices(c).latest() for c in (plain, other)]
+    prices = [steps.open_prices(c).latest() for c in (plain, other)]
     assert prices[0] is not None
     assert prices[1] is not None
     assert prices[0].frontier.to_bytes() == prices[1].frontier.to_bytes()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from greenflow_ray.report.schema import Report
+from greenflow_ray.report.contents import Report
 from tests.serving.fakes import PATIENT
 
 CONFIG = {

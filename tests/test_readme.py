@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from greenflow_ray import config as configuration
 from greenflow_ray.cli import app
-from greenflow_ray.serving.web import Service, build_web
+from greenflow_ray.serving.http.routes import Service, build_web
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,15 +17,15 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Catalog, Clicks, Split
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.pool import load_pool
-from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
+from greenflow_ray.models.space import chain_space
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.reward.artifact import load_reward
-from greenflow_ray.reward.training import train_reward
-from greenflow_ray.serving.launch import free_port, start
-from greenflow_ray.serving.path import CascadePath, PathSettings
-from greenflow_ray.serving.stage_core import StageCore
+from greenflow_ray.pricing.kernels.choice import PriceDirective, choose, request_hashes
+from greenflow_ray.reward.stored import load_reward
+from greenflow_ray.reward.teaching import train_reward
+from greenflow_ray.serving.gateway.cascade_path import CascadePath, PathSettings
+from greenflow_ray.serving.local.launch import free_port, start
+from greenflow_ray.serving.stages.core import StageCore
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, StageBatch, StageReply, Usage
 from tests.serving.fakes import PATIENT, ByCost
 from tests.worlds import TableScorer, make_world

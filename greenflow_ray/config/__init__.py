@@ -2,8 +2,8 @@
 
 from greenflow_ray.config.budget import BudgetConfig, BudgetFields, LimitFields, SamplingConfig, ScheduledLimits
 from greenflow_ray.config.cascade import CascadeConfig
+from greenflow_ray.config.declaration import DEFAULT, builtin, dump, load, parse, store, validated
 from greenflow_ray.config.energy import CarbonConfig, EnergyConfig
-from greenflow_ray.config.files import DEFAULT, builtin, dump, load, parse, store, validated
 from greenflow_ray.config.offline import (
     TRAINED,
     DataConfig,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from greenflow_ray.config.section import Section
 
-TRAINED = "greenflow_ray.models.artifacts:load_scorer"
+TRAINED = "greenflow_ray.models.training.artifacts:load_scorer"
 """The factory of models that `greenflow train` trains; others bring their own weights."""
 
 
@@ -89,7 +89,7 @@ class RewardConfig(Section):
     """The recursive multi-basis reward model (paper, section 4.2) and how it is fitted."""
 
     factory: str = Field(
-        default="greenflow_ray.reward.artifact:load_reward",
+        default="greenflow_ray.reward.stored:load_reward",
         description="import path of factory(folder, space, catalog) -> RewardEstimator",
     )
     recursive: bool = True

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.datasets.schema import RequestBatch, Users
-from greenflow_ray.jit import kernel
 from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.jit import kernel
 
 
 class FeatureSource(Protocol):

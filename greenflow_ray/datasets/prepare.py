@@ -7,18 +7,20 @@ from pathlib import Path
 from types import ModuleType
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets import aliccp, kuairand, movielens, sequences, storage, summary, synthetic, tables
+from greenflow_ray.datasets import storage, summary
+from greenflow_ray.datasets.aliccp import source
 from greenflow_ray.datasets.assembly import assemble
+from greenflow_ray.datasets.formats import kuairand, movielens, sequences, synthetic, tables
 from greenflow_ray.datasets.reading import Meter
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.errors import DataError, InvalidInput
-from greenflow_ray.progress import Progress, part, silent
+from greenflow_ray.support.progress import Progress, part, silent
 
 _READERS: dict[str, ModuleType] = {
     "movielens": movielens,
     "sequences": sequences,
     "kuairand": kuairand,
-    "aliccp": aliccp,
+    "aliccp": source,
     "parquet": tables,
 }
 
@@ -37,7 +39,7 @@ def detect(path: Path) -> str:
         raise DataError(f"{path}: the data folder is empty; give one with data in a known format")
     if movielens.ratings_file(path) is not None:
         return "movielens"
-    if aliccp.is_here(path):
+    if source.is_here(path):
         return "aliccp"
     if kuairand.logs(path):
         return "kuairand"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from greenflow_ray.errors import DataError
-from greenflow_ray.progress import Progress, silent
+from greenflow_ray.support.progress import Progress, silent
 
 BLOCK = 8 << 20
 """Bytes read at a time."""

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from greenflow_ray.datasets.tokens import TokenTable
-from greenflow_ray.jit import kernel
 from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.jit import kernel
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.attribution import MICRO, Attribution, check, share, split
-from greenflow_ray.energy.carbon import CarbonIntensity
-from greenflow_ray.energy.meter import EnergyWindow
+from greenflow_ray.energy.carbon.intensity import CarbonIntensity
+from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import DataError
 
 FORGET_AFTER = 720

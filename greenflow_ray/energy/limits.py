@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from greenflow_ray.energy.carbon import HOUR_S, JOULES_PER_KWH, CarbonIntensity
+from greenflow_ray.energy.carbon.intensity import HOUR_S, JOULES_PER_KWH, CarbonIntensity
 from greenflow_ray.energy.power import PowerModel
 from greenflow_ray.errors import DataError
 

@@ -9,19 +9,20 @@ from dataclasses import replace
 import numpy as np
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
-from greenflow_ray.evaluation import learners, page, picture, tables, words
-from greenflow_ray.evaluation.arena import Arena
-from greenflow_ray.evaluation.corners import corner, wanted_learners
-from greenflow_ray.evaluation.document import compose
+from greenflow_ray.evaluation.contest import learners
+from greenflow_ray.evaluation.contest.arena import Arena
+from greenflow_ray.evaluation.contest.corners import corner, wanted_learners
+from greenflow_ray.evaluation.findings.document import compose
+from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import SHARES, Plan
-from greenflow_ray.evaluation.schema import Evaluation
-from greenflow_ray.evaluation.terminal import print_evaluation
+from greenflow_ray.evaluation.telling import csv_tables, page, waterfall, words
+from greenflow_ray.evaluation.telling.verdict import print_evaluation
 from greenflow_ray.evaluation.work import Grid, measure_costs, run_grid, train_model
 from greenflow_ray.evaluation.workers import Task, Workers
-from greenflow_ray.files import whole
+from greenflow_ray.support.files import whole
+from greenflow_ray.support.terminal import Terminal
 
 
 def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | None = None) -> Evaluation:
@@ -115,8 +116,8 @@ def write(config: CascadeConfig, document: Evaluation) -> None:
     """JSON, CSV, page and picture; each appears whole or not at all."""
     with whole(config.run / "evaluation.json") as part:
         part.write_text(document.to_json(), encoding="utf-8")
-    tables.write_csv(document, config.run / "evaluation")
+    csv_tables.write_csv(document, config.run / "evaluation")
     page.save(page.render(document), config.run / "evaluation.html")
     (config.run / "evaluation.png").unlink(missing_ok=True)  # an earlier run's, where this one has no waterfall
     if words.first_waterfall(document) is not None:
-        picture.save_png(document, config.run / "evaluation.png")
+        waterfall.save_png(document, config.run / "evaluation.png")

@@ -13,19 +13,20 @@ import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets import storage, synthetic
+from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
+from greenflow_ray.datasets.formats import synthetic
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.plan import Plan
-from greenflow_ray.keep import digest, kept
-from greenflow_ray.models import costs
-from greenflow_ray.models.base import Scorer
-from greenflow_ray.models.calibrate import calibrate, cost_keys
-from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.models.costing import costs
+from greenflow_ray.models.costing.calibrate import calibrate, cost_keys
 from greenflow_ray.models.pool import calibrated, fingerprints, load_pool
-from greenflow_ray.models.training import train
-from greenflow_ray.progress import Progress
+from greenflow_ray.models.scorer import Scorer
+from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.training.train import train
 from greenflow_ray.reward.grid import ChainRunner, expected_clicks, realised_clicks
+from greenflow_ray.support.keep import digest, kept
+from greenflow_ray.support.progress import Progress
 
 CODE_VERSION = 1
 """Raised whenever the code of a task changes what its file means; part of every digest."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from typing import Any
 
-from greenflow_ray.console import Terminal
-from greenflow_ray.progress import Progress
+from greenflow_ray.support.progress import Progress
+from greenflow_ray.support.terminal import Terminal
 
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 """A function that can be pickled, and its arguments; what it makes, it leaves on disk."""

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from greenflow_ray.files import whole
 from greenflow_ray.loadtest.histogram import histogram
 from greenflow_ray.loadtest.result import SHED, ArmResult
-from greenflow_ray.report import charts, style
-from greenflow_ray.report.style import AMBER, BUDGET, GREEN, INK, MUTED, PRICE, ROSE
-from greenflow_ray.report.windows import edges, spend, sums
+from greenflow_ray.loadtest.windows import edges, spend, sums
+from greenflow_ray.report.charts import arms
+from greenflow_ray.support.files import whole
+from greenflow_ray.viz import style
+from greenflow_ray.viz.style import AMBER, BUDGET, GREEN, INK, MUTED, PRICE, ROSE
 
 Array = npt.NDArray[np.float64]
 
@@ -36,7 +37,7 @@ def draw(result: ArmResult) -> Figure:
     traffic = figure.add_subplot(grid[0, 0])
     latency = figure.add_subplot(grid[1, 0], sharex=traffic)
     mix = figure.add_subplot(grid[2, 0], sharex=traffic)
-    width = charts.bin_width(result.duration_s)
+    width = arms.bin_width(result.duration_s)
     bounds = edges(result.duration_s, width)
     _traffic(traffic, result, bounds)
     _latency(latency, result, bounds)
@@ -123,7 +124,7 @@ def _latency(axes: Axes, result: ArmResult, bounds: Array) -> None:
 
 def _mix(time: Axes, bars: Axes, result: ArmResult, bounds: Array) -> None:
     """Chains' shares of each window's answers under the FLOP/s spent, and of the whole, which names the colours."""
-    groups, labels = charts.chain_groups(result, result)
+    groups, labels = arms.chain_groups(result, result)
     colours = [to_hex(colormaps["viridis_r"](x)) for x in np.linspace(0.06, 0.9, max(len(labels), 1))]
     mine = groups[result.requests.chain]
     counts = np.array([sums(result, bounds, (mine == g).astype(np.float64)) for g in range(len(labels))])

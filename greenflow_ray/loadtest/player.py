@@ -16,8 +16,8 @@ import aiohttp
 import numpy as np
 
 from greenflow_ray.loadtest.judge import Judge, Receipts
-from greenflow_ray.loadtest.progress import Progress
 from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, SHED, TIMED_OUT, ArmResult, Requests
+from greenflow_ray.loadtest.standing import Progress
 from greenflow_ray.loadtest.trace import Trace
 
 _CPU_WINDOW_S = 1.0

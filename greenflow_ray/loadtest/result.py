@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from greenflow_ray.energy.meter import EnergyWindow
+from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import DataError
-from greenflow_ray.files import whole
 from greenflow_ray.loadtest.histogram import histogram
+from greenflow_ray.support.files import whole
 
 # Statuses below 100 are the client's own; from 100 on they are HTTP's.
 TIMED_OUT, NO_CONNECTION, BAD_ANSWER, NOT_SENT = 1, 2, 3, 4

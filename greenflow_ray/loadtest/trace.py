@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from greenflow_ray.config import LoadConfig
 from greenflow_ray.errors import DataError
-from greenflow_ray.files import whole
+from greenflow_ray.support.files import whole
 
 SCHEMA_KEY = b"greenflow.schema"
 DURATION_KEY = b"greenflow.duration_s"

@@ -13,10 +13,10 @@ from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.datasets.storage import file_sha256
 from greenflow_ray.errors import ArtifactError, ConfigError
-from greenflow_ray.imports import import_object
-from greenflow_ray.keep import digest
-from greenflow_ray.models import costs
-from greenflow_ray.models.base import BareScorer, Scorer
+from greenflow_ray.models.costing import costs
+from greenflow_ray.models.scorer import BareScorer, Scorer
+from greenflow_ray.support.imports import import_object
+from greenflow_ray.support.keep import digest
 
 
 def load_pool(config: CascadeConfig, catalog: Catalog) -> dict[str, Scorer]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.jit import kernel
 from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.jit import kernel
 
 _LOW = np.uint64(0xFFFFFFFF)
 _NONE = np.uint64(0xFFFFFFFFFFFFFFFF)

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget, PricingInputError
-from greenflow_ray.pricing import hull, inputs
+from greenflow_ray.pricing import inputs
 from greenflow_ray.pricing.inputs import F64
-from greenflow_ray.pricing.tally import Problem, Tally, tally
+from greenflow_ray.pricing.kernels import hull
+from greenflow_ray.pricing.kernels.tally import Problem, Tally, tally
 
 _MAGIC = b"GFFR"
 _HEADER = struct.Struct("<4sHHIddd")

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget, PricingInputError
-from greenflow_ray.pricing import hull, inputs
+from greenflow_ray.pricing import inputs
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F64
-from greenflow_ray.pricing.tally import Problem, Tally, tally
+from greenflow_ray.pricing.kernels import hull
+from greenflow_ray.pricing.kernels.tally import Problem, Tally, tally
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget
-from greenflow_ray.pricing import hull, inputs, passes
+from greenflow_ray.pricing import inputs
 from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.kernels import hull, passes
+from greenflow_ray.pricing.kernels.tally import Problem, tally
 from greenflow_ray.pricing.refinement import Refinement
 from greenflow_ray.pricing.survey import SMALL, Survey, guess, survey
-from greenflow_ray.pricing.tally import Problem, tally
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.pricing import inputs, refinement, shards, threads
+from greenflow_ray.pricing import inputs, refinement, shards
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.passes import settle
+from greenflow_ray.pricing.kernels import parallel
+from greenflow_ray.pricing.kernels.passes import settle
+from greenflow_ray.pricing.kernels.tally import Problem
 from greenflow_ray.pricing.refinement import ExactPrice, Refinement
 from greenflow_ray.pricing.survey import survey
-from greenflow_ray.pricing.tally import Problem
-from greenflow_ray.progress import Progress, silent
+from greenflow_ray.support.progress import Progress, silent
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ def solve_stream(
     """
     budget = inputs.number("budget", budget)
     start = shards.pieces(source, costs, column)
-    count = workers or threads.cores()
+    count = workers or parallel.cores()
     pieces = 0 if callable(source) else sum(1 for _ in start())
     lock, rows, done = threading.Lock(), [0, 0], [0, 0]
 

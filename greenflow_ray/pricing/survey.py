@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.pricing import hull, passes, threads
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F64
-from greenflow_ray.pricing.tally import Problem, Tally, tally
+from greenflow_ray.pricing.kernels import hull, parallel, passes
+from greenflow_ray.pricing.kernels.tally import Problem, Tally, tally
 
 SAMPLE = 4096
 """Rows that foretell where the price lies, at most (a 24th of all); below ``SMALL`` rows it is not worth a sample."""
@@ -87,7 +87,7 @@ def survey(problem: Problem, low: int, high: int, workers: int | None) -> Survey
                 return Tally.of(table, totals, start), totals[6:], [a[:count] for a in whole], [a[:count] for a in real]
             room = count
 
-    parts = threads.over_rows(block, n, width, workers)
+    parts = parallel.over_rows(block, n, width, workers)
     return Survey(
         low,
         high,

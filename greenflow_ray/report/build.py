@@ -15,18 +15,18 @@ import numpy as np
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.attribution import share
-from greenflow_ray.energy.carbon import CarbonIntensity
-from greenflow_ray.energy.sci import sci
+from greenflow_ray.energy.carbon.intensity import CarbonIntensity
+from greenflow_ray.energy.carbon.sci import sci
 from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.loadtest.windows import BudgetCourse
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.report import compare, schema
+from greenflow_ray.report import compare, contents
 from greenflow_ray.report.course import budget_course, prices_of, trajectory_of
 from greenflow_ray.report.curve import curve
 from greenflow_ray.report.footprint import carbon_part, footprint
 from greenflow_ray.report.notes import reservations
 from greenflow_ray.report.overhead import REPRICING, overhead
-from greenflow_ray.report.windows import BudgetCourse
 
 __all__ = ["build_report", "prices_of", "trajectory_of", "versions_here"]
 
@@ -40,7 +40,7 @@ def build_report(
     seed: int,
     budget_flops_per_second: float | None = None,
     budget: BudgetCourse | None = None,
-    trajectory: Sequence[schema.Moment] | None = None,
+    trajectory: Sequence[contents.Moment] | None = None,
     models: Iterable[Any] = (),
     reward: Mapping[str, float] | None = None,
     reward_flops_per_request: int | None = None,
@@ -53,7 +53,7 @@ def build_report(
     versions: Mapping[str, str] | None = None,
     notes: Sequence[str] = (),
     clock: Callable[[], float] = time.time,
-) -> schema.Report:
+) -> contents.Report:
     """Compare the GreenFlow arm with the EQUAL arm.
 
     ``trajectory`` is the GreenFlow arm as the ledger kept it (``trajectory_of``); without it the receipts' prices are
@@ -68,12 +68,12 @@ def build_report(
     if len(a) != len(b) or np.any(a.user_id != b.user_id) or np.any(a.scheduled != b.scheduled):
         raise DataError("the two arms did not play the same trace; play one trace twice and report that")
     course = tuple(prices_of(greenflow) if trajectory is None else trajectory)
-    arms = schema.Arms(
+    arms = contents.Arms(
         equal=_arm(equal, carbon, course, energy or EnergyConfig(), own=False),
         greenflow=_arm(greenflow, carbon, course, energy or EnergyConfig(), own=True, repricing=repricing_cpu_seconds),
     )
     limits = budget or budget_course(course, budget_flops_per_second)
-    report = schema.Report(
+    report = contents.Report(
         dataset=dataset,
         synthetic=synthetic,
         seed=seed,
@@ -108,12 +108,12 @@ def versions_here() -> dict[str, str]:
 def _arm(
     result: ArmResult,
     carbon: CarbonIntensity | None,
-    course: Sequence[schema.Moment],
+    course: Sequence[contents.Moment],
     config: EnergyConfig,
     *,
     own: bool,
     repricing: float | None = None,
-) -> schema.Arm:
+) -> contents.Arm:
     """One arm; ``own``: ``course`` is its own; ``repricing``: CPU-seconds of the job beside it."""
     energy = result.energy
     latency = {k: v if math.isfinite(v) else None for k, v in result.latency_seconds((0.5, 0.95, 0.99)).items()}
@@ -126,7 +126,7 @@ def _arm(
             serving = parts.attributed_joules
             grams = footprint(energy.joules, serving, result.duration_s, carbon.grams_per_kwh, course, own=own).total
             intensity = sci(grams, answered, config, node_seconds=energy.seconds)
-    return schema.Arm(
+    return contents.Arm(
         requests=len(result.requests),
         errors=result.errors,
         degraded=int(np.count_nonzero(result.requests.degraded)),
@@ -136,7 +136,7 @@ def _arm(
         energy_joules=energy.joules if energy else None,
         energy_source=energy.source if energy else None,
         carbon_grams=grams,
-        latency_seconds=schema.Latency(**latency),
+        latency_seconds=contents.Latency(**latency),
         chains=result.chain_counts(),
         duration_seconds=result.duration_s,
         flops_by_receipts=int(result.requests.flops.sum()),
@@ -148,20 +148,20 @@ def _arm(
         energy_unattributed_joules=parts.unattributed_joules if parts else None,
         energy_method=energy.method if energy else None,
         carbon_grams_per_1000_requests=intensity.operational if intensity else None,
-        sci=schema.Sci(**asdict(intensity)) if intensity else None,
+        sci=contents.Sci(**asdict(intensity)) if intensity else None,
         client_cpu_seconds=result.client_cpu_seconds,
         client_send_delay_p99_seconds=result.send_delay_s["p99"],
     )
 
 
-def _model(row: Any) -> schema.Model:
+def _model(row: Any) -> contents.Model:
     """One row of the models' table from an object or a mapping; an unknown AUC is null."""
 
     def get(name: str) -> Any:
         return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
 
     auc = get("auc")
-    return schema.Model(
+    return contents.Model(
         stage=get("stage"),
         name=get("name"),
         flops_per_item=get("flops_per_item"),

@@ -7,9 +7,7 @@ import math
 import numpy as np
 
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report import schema
-from greenflow_ray.report.bootstrap import block_interval, quantile_difference_intervals, saving_interval
-from greenflow_ray.report.windows import (
+from greenflow_ray.loadtest.windows import (
     BudgetCourse,
     first_second,
     kept,
@@ -17,6 +15,8 @@ from greenflow_ray.report.windows import (
     ratios,
     settling_s,
 )
+from greenflow_ray.report import contents
+from greenflow_ray.statistics import block_interval, quantile_difference_intervals, saving_interval
 
 WINDOW_S = 5.0
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -31,7 +31,7 @@ def less(new: float | None, old: float | None) -> float | None:
     return None if new is None or not old else 1 - new / old
 
 
-def saving(equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int) -> schema.Saving:
+def saving(equal: ArmResult, greenflow: ArmResult, arms: contents.Arms, seed: int) -> contents.Saving:
     """Savings of the whole trace; intervals for what is counted a request at a time."""
     a, b = arms.equal, arms.greenflow
     users = equal.requests.user_id
@@ -44,7 +44,7 @@ def saving(equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int)
         if found is not None:
             intervals[name] = found
     slower, slower_intervals = _slower(equal, greenflow, arms, seed)
-    return schema.Saving(
+    return contents.Saving(
         flops=less(b.flops, a.flops),
         clicks=less(b.clicks, a.clicks),
         cpu_seconds=less(b.cpu_seconds, a.cpu_seconds),
@@ -57,7 +57,7 @@ def saving(equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int)
 
 
 def _slower(
-    equal: ArmResult, greenflow: ArmResult, arms: schema.Arms, seed: int
+    equal: ArmResult, greenflow: ArmResult, arms: contents.Arms, seed: int
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     """GreenFlow's quantiles of latency less EQUAL's, seconds, and their intervals."""
     old, new = (np.where(arm.ok, arm.requests.latency, np.nan) for arm in (equal, greenflow))
@@ -72,14 +72,14 @@ def _slower(
     return differences, dict(zip(_QUANTILES, found, strict=True)) if found else {}
 
 
-def phases(equal: ArmResult, greenflow: ArmResult, spike: tuple[float, float] | None) -> tuple[schema.Phase, ...]:
+def phases(equal: ArmResult, greenflow: ArmResult, spike: tuple[float, float] | None) -> tuple[contents.Phase, ...]:
     """Steady traffic and spike, each arm against arm on its own; nothing if there was no spike."""
     if spike is None:
         return ()
     due = equal.requests.scheduled
     inside = (due >= spike[0]) & (due < spike[1])
     return tuple(
-        schema.Phase(
+        contents.Phase(
             name=name,
             requests=int(rows.sum()),
             flops=less(float(greenflow.recounted[rows].sum()), float(equal.recounted[rows].sum())),
@@ -97,10 +97,10 @@ def budget(
     course: BudgetCourse | None,
     spike: tuple[float, float] | None,
     seed: int,
-) -> schema.Budget:
+) -> contents.Budget:
     """How the GreenFlow arm kept its budget, also one that changed; each request counts at the instant it was due."""
     if course is None:
-        return schema.Budget(flops_per_second=None, utilisation=None, overuse=None, window_seconds=WINDOW_S)
+        return contents.Budget(flops_per_second=None, utilisation=None, overuse=None, window_seconds=WINDOW_S)
     end = greenflow.duration_s
     found = kept(equal, greenflow, course, WINDOW_S)
     used, full = ratios(equal, greenflow, course, WINDOW_S)
@@ -112,7 +112,7 @@ def budget(
     inside = (course.times < end) & (np.append(course.times[1:], math.inf) > 0)
     rates = course.flops_per_second[inside]
     points = tuple((float(t), _finite(float(rate))) for t, rate in zip(course.times[inside], rates, strict=True))
-    return schema.Budget(
+    return contents.Budget(
         flops_per_second=_finite(float(course.integral(np.array([0.0, end]))[0]) / end),
         utilisation=found.utilisation,
         overuse=found.overuse,
@@ -128,7 +128,7 @@ def budget(
     )
 
 
-def _changes(greenflow: ArmResult, course: BudgetCourse) -> tuple[schema.BudgetChange, ...]:
+def _changes(greenflow: ArmResult, course: BudgetCourse) -> tuple[contents.BudgetChange, ...]:
     end = greenflow.duration_s
     found = course.steps(end, SHOWN)
     if len(found) > MOST_CHANGES:
@@ -136,7 +136,7 @@ def _changes(greenflow: ArmResult, course: BudgetCourse) -> tuple[schema.BudgetC
     due, flops = greenflow.requests.scheduled, greenflow.recounted
     until = [t for t, _, _ in found[1:]] + [end]
     return tuple(
-        schema.BudgetChange(
+        contents.BudgetChange(
             t=t,
             before=_finite(before),
             after=_finite(after),
@@ -146,12 +146,12 @@ def _changes(greenflow: ArmResult, course: BudgetCourse) -> tuple[schema.BudgetC
     )
 
 
-def _spike(greenflow: ArmResult, course: BudgetCourse, spike: tuple[float, float] | None) -> schema.SpikeKept | None:
+def _spike(greenflow: ArmResult, course: BudgetCourse, spike: tuple[float, float] | None) -> contents.SpikeKept | None:
     if spike is None:
         return None
     due, flops = greenflow.requests.scheduled, greenflow.recounted
     after = over_after(due, flops, course, *spike, width_s=WINDOW_S)
-    return schema.SpikeKept(
+    return contents.SpikeKept(
         begin=spike[0],
         end=spike[1],
         first_second=_finite(first_second(due, flops, course, spike[0])),

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report.schema import Moment
-from greenflow_ray.report.windows import BudgetCourse
+from greenflow_ray.loadtest.windows import BudgetCourse
+from greenflow_ray.report.contents import Moment
 
 Array = npt.NDArray[np.float64]
 

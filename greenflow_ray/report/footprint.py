@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.energy.carbon import JOULES_PER_KWH, CarbonIntensity
-from greenflow_ray.report import schema
+from greenflow_ray.energy.carbon.intensity import JOULES_PER_KWH, CarbonIntensity
+from greenflow_ray.loadtest.windows import edges
+from greenflow_ray.report import contents
+from greenflow_ray.report.contents import Moment
 from greenflow_ray.report.course import steps
-from greenflow_ray.report.schema import Moment
-from greenflow_ray.report.windows import edges
 
 Array = npt.NDArray[np.float64]
 
@@ -73,13 +73,13 @@ def footprint(
     )
 
 
-def carbon_part(carbon: CarbonIntensity | None, course: Sequence[Moment], duration_s: float) -> schema.Carbon | None:
+def carbon_part(carbon: CarbonIntensity | None, course: Sequence[Moment], duration_s: float) -> contents.Carbon | None:
     """The intensity for the report: its mean and range over the arm where the course has it."""
     if carbon is None:
         return None
     found = footprint(0.0, 0.0, duration_s, carbon.grams_per_kwh, course, own=False)
     low, high = float(found.grams_per_kwh.min()), float(found.grams_per_kwh.max())
-    return schema.Carbon(
+    return contents.Carbon(
         grams_per_kwh=low if low == high else float(np.average(found.grams_per_kwh, weights=np.diff(found.bounds))),
         source=carbon.source,
         kind=carbon.kind,

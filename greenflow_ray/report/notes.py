@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report.contents import Report
 from greenflow_ray.report.overhead import REPRICING
-from greenflow_ray.report.schema import Report
 
 LATE_S = 0.05
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from greenflow_ray.energy.processes import LEDGER, METER
+from greenflow_ray.energy.metering.processes import LEDGER, METER
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report import schema
+from greenflow_ray.report import contents
 
 REPRICING = "repricing job"
 """Its name among the parts, and among the deployments to which energy is charged."""
@@ -16,7 +16,7 @@ OWN = ("allocator", LEDGER, METER)
 
 def overhead(
     result: ArmResult, reward_flops: int | None, p99_s: float | None, repricing_cpu_seconds: float | None
-) -> schema.Overhead:
+) -> contents.Overhead:
     """Of the GreenFlow arm: its own parts + repricing, ÷ all of Serve + repricing; unknown parts left out."""
     answered = int(np.count_nonzero(result.ok))
     flops_share = None
@@ -31,7 +31,7 @@ def overhead(
     if repricing_cpu_seconds is not None:
         parts[REPRICING] = repricing_cpu_seconds
         total += repricing_cpu_seconds
-    return schema.Overhead(
+    return contents.Overhead(
         flops_share=flops_share,
         cpu_share=sum(parts.values()) / total if result.cpu_seconds and total > 0 else None,
         p99_seconds=p99_s,

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Clicks, RequestBatch
-from greenflow_ray.jit import kernel
-from greenflow_ray.models.base import CorpusScorer, Scorer
+from greenflow_ray.models.scorer import CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.jit import kernel
 
 I32 = npt.NDArray[np.int32]
 F32 = npt.NDArray[np.float32]

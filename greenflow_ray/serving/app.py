@@ -13,15 +13,15 @@ from ray.serve.schema import LoggingConfig
 from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, ReplicaConfig
-from greenflow_ray.energy.carbon import source_for
+from greenflow_ray.energy.carbon.intensity import source_for
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.imports import import_object
-from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.pool import load_pool
-from greenflow_ray.serving.allocator import ALLOCATOR, AllocatorReplica
-from greenflow_ray.serving.gateway import Gateway
+from greenflow_ray.models.space import chain_space
+from greenflow_ray.serving.allocator.replica import ALLOCATOR, AllocatorReplica
+from greenflow_ray.serving.gateway.replica import Gateway
 from greenflow_ray.serving.sources import load_source
-from greenflow_ray.serving.stages import StageReplica
+from greenflow_ray.serving.stages.replica import StageReplica
+from greenflow_ray.support.imports import import_object
 
 APP = "greenflow"
 

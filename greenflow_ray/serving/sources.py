@@ -9,7 +9,7 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import FeatureSource, TableFeatures
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.imports import import_object
+from greenflow_ray.support.imports import import_object
 
 
 @dataclass(frozen=True)

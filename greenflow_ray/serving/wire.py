@@ -11,8 +11,8 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.pricing.choice import PriceDirective
-from greenflow_ray.pricing.pacing import Pace
+from greenflow_ray.pricing.control.pacing import Pace
+from greenflow_ray.pricing.kernels.choice import PriceDirective
 from greenflow_ray.ragged import Ragged
 
 

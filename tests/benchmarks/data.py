@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from greenflow_ray.datasets import aliccp, movielens
+from greenflow_ray.datasets.aliccp import source
+from greenflow_ray.datasets.formats import movielens
 from tests.benchmarks import figures
 
 
@@ -63,7 +64,7 @@ def write_ratings(folder: Path, rows: int, seed: int = 0) -> None:
 
 def _read(reader: str, folder: Path) -> dict[str, float]:
     """Read in this process; resident set before and at most, in MiB."""
-    module = {"aliccp": aliccp, "movielens": movielens}[reader]
+    module = {"aliccp": source, "movielens": movielens}[reader]
     with tempfile.TemporaryDirectory() as small:  # compile, and load what is loaded once
         (write_aliccp if reader == "aliccp" else write_ratings)(Path(small), 10)
         module.read(Path(small))

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from greenflow_ray.files import whole
-from greenflow_ray.models import timing
+from greenflow_ray.models.costing import timing
+from greenflow_ray.support.files import whole
 
 Row = dict[str, Any]
 

@@ -30,7 +30,7 @@ from schemathesis.generation import GenerationMode
 from yarl import URL
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.serving.launch import free_port, start
+from greenflow_ray.serving.local.launch import free_port, start
 from tests.benchmarks import figures
 from tests.serving.fakes import cascade
 

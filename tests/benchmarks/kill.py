@@ -22,10 +22,10 @@ import numpy as np
 from ray import serve
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.loadtest import client, trace
+from greenflow_ray.loadtest import open_loop, trace
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.serving.app import APP
-from greenflow_ray.serving.launch import free_port, start
+from greenflow_ray.serving.local.launch import free_port, start
 from tests.benchmarks import figures
 from tests.benchmarks.fuzz import noop_pool
 from tests.serving.fakes import cascade
@@ -68,7 +68,7 @@ def rounds(url: str, number: int, requests: int, rate: float, seed: int = 0) -> 
         played = trace.generate(trace.constant(rate, requests / rate), np.arange(40), seed + row)
         with ThreadPoolExecutor(1) as beside:
             killing = beside.submit(kill, 0.4 * played.duration_s)
-            result = client.play(url, played, name=f"round-{row}", k=5)
+            result = open_loop.play(url, played, name=f"round-{row}", k=5)
             out.append(Round(result, *killing.result()))
     return out
 

@@ -26,19 +26,19 @@ import httpx
 import numpy as np
 
 from greenflow_ray import config as configuration
-from greenflow_ray import demo
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.energy.meter import CodecarbonMeter
-from greenflow_ray.energy.processes import job_seconds
-from greenflow_ray.files import whole
+from greenflow_ray.energy.metering.meter import CodecarbonMeter
+from greenflow_ray.energy.metering.processes import job_seconds
+from greenflow_ray.line import demo
+from greenflow_ray.line.steps import Trained, open_prices, play_arm, prepare_data, train_models
+from greenflow_ray.loadtest import windows
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.trace import Rate, Trace, generate
-from greenflow_ray.pipeline import Trained, open_prices, play_arm, prepare_data, train_models
-from greenflow_ray.report import windows
 from greenflow_ray.report.overhead import overhead
-from greenflow_ray.serving.launch import free_port, start
+from greenflow_ray.serving.local.launch import free_port, start
+from greenflow_ray.support.files import whole
+from greenflow_ray.support.terminal import Terminal
 from tests.benchmarks import figures
 from tests.benchmarks.figures import Row, row
 

@@ -21,11 +21,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from greenflow_ray.pricing import baselines
-from greenflow_ray.pricing.controller import PriceController
+from greenflow_ray.pricing.control.controller import PriceController
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.several import solve_many
-from greenflow_ray.pricing.simulator import rivals, run, world
+from greenflow_ray.pricing.rivals import daily, online
+from greenflow_ray.pricing.several.problem import solve_many
+from greenflow_ray.pricing.simulator import world
 from greenflow_ray.pricing.solve import solve
 from tests.benchmarks import figures, price_stream
 from tests.benchmarks.figures import Row, row
@@ -139,7 +139,7 @@ def against_highs(quick: bool) -> tuple[list[Row], list[Row]]:
         worst = max(worst, (shortfall - 1e-9 * optimum) / edge if edge else float(shortfall > 1e-6 * optimum))
         relative = max(relative, shortfall / optimum)
         for name in ("gradient_descent", "bisection", "mirror_descent", "one_pass"):
-            other = getattr(baselines, name)(rewards, costs, budget)
+            other = getattr(online, name)(rewards, costs, budget)
             rivals_found.setdefault(name, []).append((optimum - other.reward) / optimum)
             broken[name] = broken.get(name, 0) + int(other.cost > budget * (1 + 1e-12))
     ours = row("shortfall from HiGHS, 50 instances, in hull edges", worst, 1, None, relative=relative, highs_s=seconds)
@@ -185,7 +185,7 @@ def four_budgets(quick: bool) -> tuple[list[Row], list[Row]]:
         gaps.append(found.gap / found.bound)
         held = held and bool((found.costs <= budgets).all())
         began = time.perf_counter()
-        _, bound, passes = baselines.coordinate_descent(rewards, costs, budgets, sweeps=10)
+        _, bound, passes = online.coordinate_descent(rewards, costs, budgets, sweeps=10)
         descent.append((time.perf_counter() - began, (bound - found.reward) / found.bound, passes))
     more = {"held": held, "seconds": times, "gaps": gaps}
     rival = {
@@ -209,7 +209,7 @@ def one_budget_rivals(quick: bool) -> list[Row]:
     (seconds,) = best_of([lambda: solve(rewards, costs, budget)], 3)
     rows = []
     for name in ("gradient_descent", "bisection", "mirror_descent", "one_pass"):
-        work = getattr(baselines, name)
+        work = getattr(online, name)
         work(rewards[:64], costs, budget)
         began = time.perf_counter()
         found = work(rewards, costs, budget)
@@ -230,10 +230,10 @@ def one_budget_rivals(quick: bool) -> list[Row]:
 def simulated_day(quick: bool) -> tuple[list[Row], list[Row]]:
     """The day, with the allowance kept between ticks and without, and two rivals."""
     day = world.build(0, seconds=3600 if quick else world.DAY)
-    settings = run.settings_for(day)
+    settings = day.settings_for(day)
 
     def judged(make: Callable[..., Any], hold: bool = True) -> dict[str, Any]:
-        return run.judge(day, run.play(day, make, hold=hold))
+        return day.judge(day, day.play(day, make, hold=hold))
 
     ours = judged(lambda clock: PriceController(settings, clock))
     loose = judged(lambda clock: PriceController(settings, clock), False)
@@ -241,8 +241,8 @@ def simulated_day(quick: bool) -> tuple[list[Row], list[Row]]:
     names = ("utilisation", "overuse", "spike_first_tick", "regret")
     rivals_found = {
         "controller, allowance ignored between ticks": loose,
-        "one price a period (the paper's loop)": judged(lambda clock: rivals.PeriodicPrice(clock, cheapest)),
-        "mirror descent alone": judged(lambda clock: rivals.MirrorPrice(clock, cheapest)),
+        "one price a period (the paper's loop)": judged(lambda clock: daily.PeriodicPrice(clock, cheapest)),
+        "mirror descent alone": judged(lambda clock: daily.MirrorPrice(clock, cheapest)),
     }
     rows = [
         row("simulated day: utilisation μ", ours["utilisation"], 0.98, 0.995, least=True, all=ours),

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.energy import processes
-from greenflow_ray.models.cascade import chain_space
+from greenflow_ray.energy.metering import processes
 from greenflow_ray.models.pool import load_pool
-from greenflow_ray.pricing.choice import PriceDirective
-from greenflow_ray.reward.artifact import load_reward
-from greenflow_ray.serving.allocation import Allocator
-from greenflow_ray.serving.launch import free_port, start
+from greenflow_ray.models.space import chain_space
+from greenflow_ray.pricing.kernels.choice import PriceDirective
+from greenflow_ray.reward.stored import load_reward
+from greenflow_ray.serving.allocator.core import Allocator
+from greenflow_ray.serving.local.launch import free_port, start
 from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.wire import AllocationBatch, Orders
 from tests.benchmarks import figures, hammer, serving_peers, serving_worlds

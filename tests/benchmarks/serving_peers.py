@@ -23,12 +23,12 @@ import numpy as np
 
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig, ModelConfig
-from greenflow_ray.models.cascade import chain_space
 from greenflow_ray.models.pool import load_model, load_pool
+from greenflow_ray.models.space import chain_space
 from greenflow_ray.ragged import Ragged
-from greenflow_ray.serving.launch import free_port
+from greenflow_ray.serving.local.launch import free_port
 from greenflow_ray.serving.sources import load_source
-from greenflow_ray.serving.stage_core import StageCore
+from greenflow_ray.serving.stages.core import StageCore
 from greenflow_ray.serving.wire import StageBatch
 
 READY_S = 120.0
@@ -133,7 +133,7 @@ def composition(config: CascadeConfig, port: int) -> None:
     from fastapi import FastAPI
     from ray import serve
 
-    from greenflow_ray.serving.launch import loopback_address
+    from greenflow_ray.serving.local.launch import loopback_address
 
     source = load_source(config)
     space = chain_space(config, load_pool(config, source.catalog), len(source.catalog))

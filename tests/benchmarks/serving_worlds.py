@@ -14,13 +14,15 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.models import artifacts, catalogue, pool
-from greenflow_ray.models.artifacts import ModelManifest
-from greenflow_ray.models.cascade import chain_space
-from greenflow_ray.models.inputs import Sizes
-from greenflow_ray.nearline.first import publish_first
-from greenflow_ray.reward.artifact import load_reward
-from greenflow_ray.reward.training import train_reward
+from greenflow_ray.models import pool
+from greenflow_ray.models.networks import architectures
+from greenflow_ray.models.networks.tensors import Sizes
+from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.training import artifacts
+from greenflow_ray.models.training.artifacts import ModelManifest
+from greenflow_ray.nearline.repricing.first import publish_first
+from greenflow_ray.reward.stored import load_reward
+from greenflow_ray.reward.teaching import train_reward
 
 EXPOSURE = 20
 
@@ -68,9 +70,9 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
             path = pool.weights_path(config, model)
             if path.exists():
                 continue
-            architecture, args = catalogue.resolve(model)
+            architecture, args = architectures.resolve(model)
             torch.manual_seed(0)
-            network = catalogue.build(architecture, args, sizes, dataset.catalog)
+            network = architectures.build(architecture, args, sizes, dataset.catalog)
             blob = artifacts.dump_weights(network)
             manifest = ModelManifest(
                 name=model.name,

@@ -11,9 +11,9 @@ import pytest
 from greenflow_ray.config import CascadeConfig, DataConfig
 from greenflow_ray.datasets import prepare as prepare_module
 from greenflow_ray.datasets import storage, summary
+from greenflow_ray.datasets.formats.synthetic import load_truth
 from greenflow_ray.datasets.prepare import detect, prepare
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.datasets.synthetic import load_truth
 from greenflow_ray.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

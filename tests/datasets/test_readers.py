@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from greenflow_ray.datasets import movielens, sequences
+from greenflow_ray.datasets.formats import movielens, sequences
 from greenflow_ray.errors import DataError
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from greenflow_ray.config import DataConfig
 from greenflow_ray.datasets import storage
+from greenflow_ray.datasets.formats.synthetic import generate
 from greenflow_ray.datasets.schema import Clicks, Dataset, Split
-from greenflow_ray.datasets.synthetic import generate
 from greenflow_ray.errors import ArtifactError, DataError
 
 Prepared = tuple[Dataset, dict[Split, Clicks]]

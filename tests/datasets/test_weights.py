@@ -14,11 +14,11 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Clicks, Dataset, Split
 from greenflow_ray.datasets.token_columns import TokensById
 from greenflow_ray.errors import DataError
-from greenflow_ray.models.inputs import Sizes, UserInputs
-from greenflow_ray.models.network import scorer_for
-from greenflow_ray.models.sampling import Sampler
+from greenflow_ray.models.networks.network import scorer_for
+from greenflow_ray.models.networks.tensors import Sizes, UserInputs
+from greenflow_ray.models.training.sampling import Sampler
 from greenflow_ray.ragged import Ragged
-from greenflow_ray.reward.features import RewardFeatures
+from greenflow_ray.reward.traits import RewardFeatures
 from tests.models.worlds import ALL, network
 
 Prepared = tuple[Dataset, dict[Split, Clicks]]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.account import FORGET_AFTER, EnergyAccount
-from greenflow_ray.energy.carbon import CarbonIntensity
-from greenflow_ray.energy.meter import EnergyWindow, Label
+from greenflow_ray.energy.carbon.intensity import CarbonIntensity
+from greenflow_ray.energy.metering.meter import EnergyWindow, Label
 from greenflow_ray.errors import DataError
 
 GRID = CarbonIntensity(360.0, "test", "average", 0.0)  # a joule is 0.1 mg

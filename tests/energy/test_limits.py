@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.carbon import CarbonIntensity
+from greenflow_ray.energy.carbon.intensity import CarbonIntensity
 from greenflow_ray.energy.limits import Bound, Limits, binding
 from greenflow_ray.energy.power import PowerModel
 from greenflow_ray.errors import DataError

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.tracker import Tracker
+from greenflow_ray.energy.metering.tracker import Tracker
 
 
 def told(

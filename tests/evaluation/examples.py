@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from greenflow_ray.evaluation.schema import (
+from greenflow_ray.evaluation.findings.shape import (
     Ablation,
     Ceiling,
     ChainLine,

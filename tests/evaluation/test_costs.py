@@ -11,8 +11,8 @@ from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.evaluation.experiment import model_tasks
 from greenflow_ray.evaluation.work import Loaded, measure_costs
-from greenflow_ray.models.training import train
-from greenflow_ray.progress import silent
+from greenflow_ray.models.training.train import train
+from greenflow_ray.support.progress import silent
 from tests.evaluation import tiny
 
 

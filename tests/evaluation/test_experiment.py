@@ -15,12 +15,14 @@ import pytest
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.evaluation import experiment, learners, schema, work
-from greenflow_ray.evaluation.arena import GREENFLOW, ORACLE
-from greenflow_ray.evaluation.corners import wanted_learners
+from greenflow_ray.evaluation import experiment, work
+from greenflow_ray.evaluation.contest import learners
+from greenflow_ray.evaluation.contest.arena import GREENFLOW, ORACLE
+from greenflow_ray.evaluation.contest.corners import wanted_learners
+from greenflow_ray.evaluation.findings import shape
+from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import SHARES, Plan
-from greenflow_ray.evaluation.schema import Evaluation
-from greenflow_ray.models import training
+from greenflow_ray.models.training.train import train
 from tests.evaluation import tiny
 
 
@@ -60,7 +62,7 @@ def worked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(module, name, noted)
 
-    watch(training, "fit")
+    watch(train, "fit")
     watch(work, "realised_clicks")
     watch(learners, "_fit")
     return seen
@@ -78,7 +80,7 @@ def fingerprints(folder: Path) -> dict[str, str]:
 def test_it_writes_document_tables_page_and_picture(done: Done) -> None:
     plan, document = done
     run = plan.config.run
-    assert figures(schema.load(run / "evaluation.json")) == figures(document)
+    assert figures(shape.load(run / "evaluation.json")) == figures(document)
     assert json.loads((run / "evaluation.json").read_text())["schema"] == 1
     with (run / "evaluation" / "policies.csv").open() as file:
         rows = list(csv.reader(file))
@@ -205,7 +207,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
 ) -> None:
     _, document = done
     plan = tiny.plan(tmp_path, seeds=(0, 1))
-    fit, left = training.fit, [5]
+    fit, left = train.fit, [5]
 
     def stops(*args: Any, **options: Any) -> Any:
         left[0] -= 1
@@ -214,7 +216,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
         return fit(*args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "fit", stops)
+        patch.setattr(train, "fit", stops)
         with pytest.raises(KeyboardInterrupt):
             tiny.run(plan)
     models = {p: p.stat().st_mtime_ns for p in tmp_path.glob("seeds/*/models/*")}

@@ -16,13 +16,13 @@ import torch
 
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.console import Terminal
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.evaluation import experiment
+from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import Plan
-from greenflow_ray.evaluation.schema import Evaluation
 from greenflow_ray.ragged import Ragged
-from greenflow_ray.reward import boosted
+from greenflow_ray.reward.network import boosted
+from greenflow_ray.support.terminal import Terminal
 
 QUIET = Terminal(quiet=True)
 

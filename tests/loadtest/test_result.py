@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenflow_ray.energy.meter import EnergyWindow
+from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import DataError
-from greenflow_ray.loadtest import picture, table
+from greenflow_ray.loadtest import picture, shown
 from greenflow_ray.loadtest.result import ArmResult, Requests
 
 
@@ -70,12 +70,12 @@ def test_rates_chains_and_histogram_add_up(arm: ArmResult) -> None:
 
 def test_a_busy_client_is_doubted(arm: ArmResult) -> None:
     assert not arm.client_was_slow
-    assert table.warning(arm) is None
-    assert "97% of a core" in (table.warning(dataclasses.replace(arm, client_cpu_peak=0.97)) or "")
+    assert shown.warning(arm) is None
+    assert "97% of a core" in (shown.warning(dataclasses.replace(arm, client_cpu_peak=0.97)) or "")
 
 
 def test_the_table_has_a_row_for_every_kind(arm: ArmResult) -> None:
-    rows = {figure.strip(): (value, share) for _, figure, value, share in table.rows(arm)}
+    rows = {figure.strip(): (value, share) for _, figure, value, share in shown.rows(arm)}
     assert rows["offered"] == ("4", "2.0 /s")
     assert rows["HTTP 503"] == ("1", "25.0 %")
     assert rows["late"] == ("1", "25.0 %")

@@ -7,12 +7,13 @@ import pytest
 from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.config import CascadeConfig, builtin, load
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models import catalogue, flops
-from greenflow_ray.models.dien import DienArgs
-from greenflow_ray.models.din import DinArgs
-from greenflow_ray.models.dssm import DssmArgs
-from greenflow_ray.models.flops import Flops
-from greenflow_ray.models.ydnn import YdnnArgs
+from greenflow_ray.models.costing import flops
+from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.networks import architectures
+from greenflow_ray.models.networks.dien import DienArgs
+from greenflow_ray.models.networks.din import DinArgs
+from greenflow_ray.models.networks.dssm import DssmArgs
+from greenflow_ray.models.networks.ydnn import YdnnArgs
 
 PAPER = {"dssm": 13e3, "ydnn": 123e3, "din": 7020e3, "dien": 7098e3}
 RATIOS = {"dssm": 1.0, "ydnn": 9.5, "din": 540.0, "dien": 546.0}
@@ -23,7 +24,7 @@ def closed_form(config: CascadeConfig) -> dict[str, Flops]:
     found: dict[str, Flops] = {}
     for stage in config.stages:
         for model in stage.pool:
-            _, args = catalogue.resolve(model)
+            _, args = architectures.resolve(model)
             user, length = args.user_width, config.history_length
             if isinstance(args, DssmArgs):
                 found[model.name] = flops.dssm(user, args.hidden, args.interests, args.width)
@@ -72,7 +73,7 @@ def test_the_full_cascade_has_the_papers_flops_and_scales() -> None:
 
 def test_what_the_cascades_see_is_what_they_say() -> None:
     seen = {
-        name: {m.name: catalogue.resolve(m)[1].features for s in load(builtin(name)).stages for m in s.pool}
+        name: {m.name: architectures.resolve(m)[1].features for s in load(builtin(name)).stages for m in s.pool}
         for name in "ACD"
     }
     everything = {"context", "history", "content", "popularity", "id"}

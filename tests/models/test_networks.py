@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.models.attention import Attention, pool
-from greenflow_ray.models.base import CorpusScorer, Scorer
-from greenflow_ray.models.network import TorchCorpusScorer, scorer_for
+from greenflow_ray.models.networks.attention import Attention, pool
+from greenflow_ray.models.networks.network import TorchCorpusScorer, scorer_for
+from greenflow_ray.models.scorer import CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 from tests.models.worlds import ALL, candidates, network, requests, small
 

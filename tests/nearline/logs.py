@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from greenflow_ray.config import SamplingConfig
-from greenflow_ray.serving.feedback import FEEDBACK_SCHEMA, FeedbackLog
-from greenflow_ray.serving.sample_log import sample_schema
+from greenflow_ray.serving.logs.clicks import FEEDBACK_SCHEMA, FeedbackLog
+from greenflow_ray.serving.logs.samples import sample_schema
 from tests.worlds import make_world
 
 SPACE = make_world().space

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from greenflow_ray.errors import InfeasibleBudget, PricingInputError
-from greenflow_ray.pricing.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.kernels.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.pricing.refinement import Refinement
-from greenflow_ray.pricing.several import solve_many
+from greenflow_ray.pricing.several.problem import solve_many
 from greenflow_ray.pricing.solve import solve
 from tests.pricing.problems import realistic
 

@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from greenflow_ray.pricing.controller import PriceController
-from greenflow_ray.pricing.simulator import rivals, run, simulate, world
+from greenflow_ray.pricing.control.controller import PriceController
+from greenflow_ray.pricing.rivals import daily
+from greenflow_ray.pricing.simulator import day, simulate, world
 
 SHORT = 2 * 3600
 
@@ -20,8 +21,8 @@ def small():
 
 @pytest.fixture(scope="module")
 def judged(small):
-    settings = run.settings_for(small)
-    return run.judge(small, run.play(small, lambda clock: PriceController(settings, clock)))
+    settings = day.settings_for(small)
+    return day.judge(small, day.play(small, lambda clock: PriceController(settings, clock)))
 
 
 def test_the_budget_is_used_and_kept(judged):
@@ -34,8 +35,8 @@ def test_the_budget_is_used_and_kept(judged):
 
 def test_it_beats_a_price_held_for_a_period_and_mirror_descent_alone(small, judged):
     cheapest = int(np.argmin(small.costs))
-    for rival in (rivals.PeriodicPrice, rivals.MirrorPrice):
-        other = run.judge(small, run.play(small, lambda clock, rival=rival: rival(clock, cheapest)))
+    for rival in (daily.PeriodicPrice, daily.MirrorPrice):
+        other = day.judge(small, day.play(small, lambda clock, rival=rival: rival(clock, cheapest)))
         assert judged["overuse"] < other["overuse"]
         assert judged["spike_first_tick"] < other["spike_first_tick"]
 

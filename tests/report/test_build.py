@@ -12,10 +12,10 @@ import pytest
 
 from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report import schema
+from greenflow_ray.loadtest.windows import BudgetCourse
+from greenflow_ray.report import contents
 from greenflow_ray.report.build import build_report, prices_of, trajectory_of
-from greenflow_ray.report.schema import Report
-from greenflow_ray.report.windows import BudgetCourse
+from greenflow_ray.report.contents import Report
 from tests.report.conftest import BUDGET, ledger_rows
 
 Arms = tuple[ArmResult, ArmResult]
@@ -45,7 +45,7 @@ def test_json_is_valid_by_its_own_schema_and_reads_back(report: Report, tmp_path
     path = tmp_path / "run" / "report.json"
     report.save(path)
     jsonschema.validate(json.loads(path.read_text()), Report.model_json_schema(by_alias=True, mode="serialization"))
-    assert schema.load(path) == report
+    assert contents.load(path) == report
     assert not list(path.parent.glob("*.part"))
 
 
@@ -150,7 +150,7 @@ def test_models_may_be_objects_and_an_unknown_auc_is_null(arms: Arms) -> None:
         auc: float = float("nan")
 
     report = build_report(*arms, models=[Row()], **BARE)
-    assert report.models == (schema.Model(stage="ranking", name="din", flops_per_item=7, auc=None),)
+    assert report.models == (contents.Model(stage="ranking", name="din", flops_per_item=7, auc=None),)
 
 
 def test_prices_fall_back_to_the_receipts(arms: Arms) -> None:
@@ -178,10 +178,10 @@ def test_a_foreign_report_is_refused_on_one_line(tmp_path: Path, text: str) -> N
     path = tmp_path / "report.json"
     path.write_text(text)
     with pytest.raises(DataError) as caught:
-        schema.load(path)
+        contents.load(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match="cannot be read"):
-        schema.load(tmp_path / "none.json")
+        contents.load(tmp_path / "none.json")
 
 
 def test_a_report_of_before_the_course_reads_its_prices_as_one(report: Report, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_report_of_before_the_course_reads_its_prices_as_one(report: Report, t
     del old["overhead"]["cpu_seconds"], old["saving"]["latency_seconds"], old["saving"]["latency_intervals"]
     path = tmp_path / "report.json"
     path.write_text(json.dumps(old))
-    found = schema.load(path)
+    found = contents.load(path)
     assert found.prices == report.prices
     assert [m.price for m in found.course] == [p.price for p in report.prices]
     assert found.frontier is None
@@ -203,7 +203,7 @@ def test_a_report_of_before_the_course_reads_its_prices_as_one(report: Report, t
 
 def test_a_moving_report_reads_back(steered: Report, tmp_path: Path) -> None:
     steered.save(tmp_path / "report.json")
-    assert schema.load(tmp_path / "report.json") == steered
+    assert contents.load(tmp_path / "report.json") == steered
 
 
 def test_the_budgets_course_spike_and_changes_are_told(steered: Report, steered_arms: Arms) -> None:

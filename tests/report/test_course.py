@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from greenflow_ray.errors import DataError
+from greenflow_ray.report.contents import Moment
 from greenflow_ray.report.course import budget_course, intensity_changes, replicas_moved, steps, trajectory_of
-from greenflow_ray.report.schema import Moment
 from tests.report.conftest import BUDGET, CLEAN_T, ORDER_T, ledger_rows
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from greenflow_ray.energy.carbon import CarbonIntensity
+from greenflow_ray.energy.carbon.intensity import CarbonIntensity
+from greenflow_ray.report.contents import Moment
 from greenflow_ray.report.footprint import carbon_part, footprint
-from greenflow_ray.report.schema import Moment
 
 
 def moment(t: float, **values: object) -> Moment:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.config import RewardConfig
-from greenflow_ray.reward.artifact import RewardManifest, save_reward, serialise
-from greenflow_ray.reward.model import RewardNet
+from greenflow_ray.reward.network.model import RewardNet
+from greenflow_ray.reward.stored import RewardManifest, save_reward, serialise
 from tests.worlds import World
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from greenflow_ray.nearline import window
+from greenflow_ray.nearline.reading import eligible
 from tests.serving.fault_site import PATIENCE_S, Clock, Site, wait_for
 from tests.serving.test_application import GOOD_USERS
 
@@ -91,7 +91,7 @@ def gather_samples(site: Site, files: int = 1) -> list[Path]:
     """At least so many good sample files in the window, copies among them if need be; oldest first."""
 
     def good() -> list[Path]:
-        return list(window.look(site.config.paths.samples, time.time() - 100.0).files)
+        return list(eligible.look(site.config.paths.samples, time.time() - 100.0).files)
 
     if not good():
         site.recommend({"user_id": GOOD_USERS[0]})

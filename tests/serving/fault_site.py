@@ -17,8 +17,8 @@ import numpy as np
 from greenflow_ray import config as configuration
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store import PriceDraft, SqlitePriceStore
-from greenflow_ray.serving.launch import Server, free_port, start
+from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
+from greenflow_ray.serving.local.launch import Server, free_port, start
 from tests.serving.fakes import ByCost, cascade
 from tests.serving.test_application import GOOD_USERS, WORLD, Running
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import psutil
 
-from greenflow_ray.loadtest import client, trace
+from greenflow_ray.loadtest import open_loop, trace
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.nearline.lease import LEASE_S
+from greenflow_ray.nearline.repricing.lease import LEASE_S
 from tests.serving.fakes import NAN_USER
 from tests.serving.fault_jobs import gather_samples, repricing, with_pickle
 from tests.serving.fault_site import ALLOCATORS, Site, wait_for
@@ -124,7 +124,7 @@ def under_load(site: Site, load: Load, *, users: Sequence[int] = GOOD_USERS) -> 
         played = trace.generate(trace.constant(load.rate, load.seconds), np.array(users), 0)
         with ThreadPoolExecutor(1) as beside:
             trial = Trial(site, load, budget, time.monotonic())
-            playing = beside.submit(client.play, site.server.url, played, name="fault", k=5)
+            playing = beside.submit(open_loop.play, site.server.url, played, name="fault", k=5)
             yield trial
             result = playing.result()
         alone = sum(receipt["flops"] for receipt in site.asked[asked:])

@@ -20,11 +20,11 @@ import ray
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.nearline import window
+from greenflow_ray.nearline.reading import eligible
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store import PriceDraft, SqlitePriceStore
+from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
 from greenflow_ray.serving.app import check
-from greenflow_ray.serving.launch import Server, free_port, port_free, start
+from greenflow_ray.serving.local.launch import Server, free_port, port_free, start
 from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENT, SECRET, ByCost, cascade
 from tests.worlds import make_world
 
@@ -254,7 +254,7 @@ def test_feedback_and_samples_reach_the_disk(running: Running) -> None:
     while time.monotonic() < deadline and not (list(paths.feedback.glob("*.parquet"))):
         time.sleep(0.1)
     assert list(paths.feedback.glob("*.parquet"))
-    found = window.look(paths.samples, since=0.0)
+    found = eligible.look(paths.samples, since=0.0)
     assert found.rows > 0
     assert found.bad == ()
     assert found.chains == running.space.digest

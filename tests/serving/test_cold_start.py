@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from greenflow_ray.serving.launch import free_port, start
+from greenflow_ray.serving.local.launch import free_port, start
 from tests.serving.fakes import cascade, model
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]

@@ -9,8 +9,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from greenflow_ray import config as configuration
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.imports import import_object
 from greenflow_ray.serving.app import APP, build, read_config
+from greenflow_ray.support.imports import import_object
 
 ROOT = Path(__file__).parents[2]
 

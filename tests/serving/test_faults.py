@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from greenflow_ray.serving.launch import port_free
+from greenflow_ray.serving.local.launch import port_free
 from tests.serving import faults
 from tests.serving.fakes import NAN_USER, PATIENT
 from tests.serving.fault_site import Site, serving

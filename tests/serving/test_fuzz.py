@@ -18,18 +18,18 @@ from schemathesis.generation import GenerationMode
 from schemathesis.python.asgi import get_client
 
 from greenflow_ray.config import SamplingConfig, ServingConfig
-from greenflow_ray.serving.account import Account
-from greenflow_ray.serving.book import LedgerBook
-from greenflow_ray.serving.feedback import FeedbackLog
-from greenflow_ray.serving.messages import Budget
-from greenflow_ray.serving.order import BudgetOrder
-from greenflow_ray.serving.path import CascadePath, PathSettings
-from greenflow_ray.serving.recommender import LedgerCalls, Recommender
-from greenflow_ray.serving.web import build_web
+from greenflow_ray.serving.gateway.cascade_path import CascadePath, PathSettings
+from greenflow_ray.serving.gateway.receipts import Account
+from greenflow_ray.serving.gateway.recommender import LedgerCalls, Recommender
+from greenflow_ray.serving.http.messages import Budget
+from greenflow_ray.serving.http.routes import build_web
+from greenflow_ray.serving.ledger.book import LedgerBook
+from greenflow_ray.serving.ledger.order import BudgetOrder
+from greenflow_ray.serving.logs.clicks import FeedbackLog
 from greenflow_ray.serving.wire import Allocation, AllocationBatch
 from tests.benchmarks.fuzz import canonical
 from tests.serving.fakes import cascade
-from tests.serving.test_path import CATALOG, OF, POPULAR, scorers, stage
+from tests.serving.gateway.test_cascade_path import CATALOG, OF, POPULAR, scorers, stage
 
 EXPOSURE = 5
 

@@ -16,12 +16,12 @@ import pytest
 
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.energy.processes import snapshot
-from greenflow_ray.nearline import window
+from greenflow_ray.energy.metering.processes import snapshot
+from greenflow_ray.nearline.reading import eligible
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store import PriceDraft, SqlitePriceStore
+from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
 from greenflow_ray.serving.app import check
-from greenflow_ray.serving.launch import free_port, start
+from greenflow_ray.serving.local.launch import free_port, start
 from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENT, ByCost, cascade
 from tests.worlds import make_world
 
@@ -95,7 +95,7 @@ def test_a_budget_is_held_and_samples_are_logged(running: tuple[httpx.Client, Ca
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not list(config.paths.samples.glob("*.parquet")):
         time.sleep(0.1)
-    assert window.look(config.paths.samples, since=0.0).rows > 0
+    assert eligible.look(config.paths.samples, since=0.0).rows > 0
 
 
 def test_a_reward_that_is_not_a_number_degrades(running: tuple[httpx.Client, CascadeConfig]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenflow_ray.serving.launch import start
+from greenflow_ray.serving.local.launch import start
 from tests.benchmarks.kill import rounds, told, two_rankers
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow]

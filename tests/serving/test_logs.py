@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from greenflow_ray.config import SamplingConfig
-from greenflow_ray.nearline import window
-from greenflow_ray.serving.feedback import FeedbackLog
-from greenflow_ray.serving.sample_log import SampleLog
+from greenflow_ray.nearline.reading import eligible
+from greenflow_ray.serving.logs.clicks import FeedbackLog
+from greenflow_ray.serving.logs.samples import SampleLog
 from tests.worlds import make_world
 
 SPACE = make_world().space
@@ -41,7 +41,7 @@ def test_repricing_accepts_what_was_logged(tmp_path: Path) -> None:
     log.add(**batch(4))
     log.add(**batch(2, first=4))
     log.close()
-    found = window.look(tmp_path, since=0.0)
+    found = eligible.look(tmp_path, since=0.0)
     assert (found.rows, found.bad, found.chains) == (6, (), SPACE.digest)
     np.testing.assert_array_equal(found.costs, SPACE.costs)
     table = written(tmp_path)

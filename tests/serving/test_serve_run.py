@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from greenflow_ray import config as configuration
-from greenflow_ray.serving import haproxy
-from greenflow_ray.serving.launch import free_port, loopback_address
+from greenflow_ray.serving.local import haproxy
+from greenflow_ray.serving.local.launch import free_port, loopback_address
 from tests.serving.fakes import PATIENT, cascade
 
 pytestmark = [pytest.mark.serve, pytest.mark.slow, pytest.mark.timeout(400)]

@@ -1,0 +1,103 @@
+"""A meter that runs as long as a node serves, and says what was used since it was last read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from greenflow_ray.config import EnergyConfig
+from greenflow_ray.energy.metering.meter import CpuSecondsMeter, EnergyWindow, by_codecarbon, without_codecarbon
+from greenflow_ray.energy.metering.processes import node_seconds
+from greenflow_ray.energy.metering.tracker import Tracker
+from greenflow_ray.errors import ResourceProblem
+
+RENEW_S = 3600.0
+"""A tracker is replaced after this long, as codecarbon keeps every second's samples."""
+RETRY_S = 60.0
+"""After a failure, codecarbon is tried again after this long."""
+_NOTHING_S = 1.0  # from this length on, a window without any energy is a failure
+
+
+class LiveMeter:
+    """One a node, never one a replica: it sees the whole machine. Any thread may read it.
+
+    One codecarbon tracker keeps running; a reading takes the differences of its totals. While it fails, windows are
+    CPU-seconds × watts a core and say so. The first tracker of a process takes a second or two to start, here; a
+    reading costs about a millisecond of CPU, and codecarbon's own samples about another one a second. Read it at least
+    every few minutes: windows may be of any length, but hardware counters go round.
+    """
+
+    def __init__(
+        self,
+        config: EnergyConfig | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        busy: Callable[[], float] = node_seconds,
+        tracker: Callable[[EnergyConfig], Tracker] = Tracker,
+    ) -> None:
+        self._config = config or EnergyConfig()
+        self._clock = clock
+        self._new_tracker = tracker
+        self._lock = threading.Lock()
+        self._fallback = CpuSecondsMeter(self._config, clock=clock, busy=busy)
+        self._tracker: Tracker | None = None
+        self._problem = "it did not start"
+        self._closed = False
+        self._renew()  # before the first window opens: it may take its time
+        self._fallback.start()
+
+    def read(self) -> EnergyWindow:
+        """What the node used since the last reading, or since the start. Raises ResourceProblem once closed."""
+        with self._lock:
+            if self._closed:
+                raise ResourceProblem("energy meter read after it was closed; make a new LiveMeter")
+            return self._window(last=self._clock() - self._since >= (RETRY_S if self._tracker is None else RENEW_S))
+
+    def close(self) -> EnergyWindow | None:
+        """The last window, and the end of codecarbon's threads; None if it is closed already."""
+        with self._lock:
+            if self._closed:
+                return None
+            self._closed = True
+            return self._window(last=True)
+
+    def _window(self, *, last: bool) -> EnergyWindow:
+        """Close the open window and, unless the meter is closed, open the next; ``last``: of its tracker."""
+        fallback = self._fallback.stop()
+        if not self._closed:
+            self._fallback.start()
+        window = self._measured(fallback, last=last)
+        if last and not self._closed:
+            self._renew()
+        return window if window is not None else without_codecarbon(fallback, self._problem)
+
+    def _measured(self, fallback: EnergyWindow, *, last: bool) -> EnergyWindow | None:
+        """The tracker's window; None if it fails, and then it is given up."""
+        tracker = self._tracker
+        if tracker is None:
+            return None
+        try:
+            reading = tracker.close() if last else tracker.read()
+            if reading.joules <= 0 and fallback.seconds > _NOTHING_S:
+                raise ValueError("no energy counted")
+            return by_codecarbon(reading, fallback, self._config.pue)
+        except Exception as error:  # codecarbon reads hardware in many ways; none may stop the meter
+            self._give_up(type(error).__name__)
+            return None
+
+    def _give_up(self, problem: str) -> None:
+        tracker, self._tracker, self._problem = self._tracker, None, problem
+        self._since = self._clock()
+        try:
+            if tracker is not None:
+                tracker.close()
+        except Exception:  # it has failed already, and says why in the window
+            return
+
+    def _renew(self) -> None:
+        self._since = self._clock()
+        try:
+            self._tracker = self._new_tracker(self._config)
+        except Exception as error:
+            self._tracker, self._problem = None, type(error).__name__

@@ -1,0 +1,182 @@
+"""CPU-seconds of Ray Serve's processes on this node, by deployment, read from the operating system."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import psutil
+
+from greenflow_ray.energy.metering.thread_seconds import marked
+
+PROXY = "proxy"
+CONTROLLER = "controller"
+LEDGER = "ledger"
+METER = "meter"
+
+# While a call runs, Ray appends the method to the title; a deployment's own name may hold dots too ("din.v2"), so only
+# what looks like a method of Serve's replica wrapper is cut off.
+_METHOD = re.compile(
+    r"\.(?:handle_\w+|check_\w+|initialize_\w+|reconfigure\w*|record_\w+|perform_\w+|push_\w+|get_\w+|list_\w+"
+    r"|is_\w+|prepare_\w+|pong|ping|__\w+|_\w+)(?:\(\))?$"
+)
+_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+_REPLICA = re.compile(r"^ray::ServeReplica:([^:]*):(.+)$")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """CPU-seconds used so far.
+
+    Attributes:
+        processes: by (pid, creation time, deployment) of every Serve process: CPU-seconds, children included. Threads
+            that work for another deployment than their process's are apart.
+        node: busy CPU-seconds of all the node's processes since boot.
+    """
+
+    processes: Mapping[tuple[int, float, str], float]
+    node: float
+
+
+@dataclass(frozen=True)
+class CpuUse:
+    """CPU-seconds spent between two snapshots.
+
+    Attributes:
+        by_deployment: CPU-seconds; proxies, Serve's controller and the ledger appear under their own names.
+        node: busy CPU-seconds of the whole node.
+        lost: Serve processes that ended in between; their CPU-seconds are unknown and missing above.
+    """
+
+    by_deployment: Mapping[str, float]
+    node: float
+    lost: int
+
+    @property
+    def total(self) -> float:
+        """CPU-seconds of all Serve processes."""
+        return sum(self.by_deployment.values())
+
+
+def deployment_of(title: str, app: str | None = None) -> str | None:
+    """Name under which a process title is counted, or None if it is not Serve's; ``app`` keeps one app's replicas."""
+    found = _REPLICA.match(title.strip())
+    if found:
+        return _METHOD.sub("", found[2]) if app in (None, found[1]) else None
+    if not title.startswith("ray::"):
+        return None
+    actor = title[5:].split(".")[0].strip()
+    if actor in ("ProxyActor", "HAProxyManager"):
+        return PROXY
+    if actor == "ServeController":
+        return CONTROLLER
+    if actor == "NodeMeter":
+        return METER
+    return LEDGER if "ledger" in actor.lower() else None
+
+
+def snapshot(
+    app: str | None = None,
+    processes: Callable[[], Iterable[psutil.Process]] = psutil.process_iter,
+    *,
+    under: int | None = None,
+) -> Snapshot:
+    """Read every process of this node once. Needs no Ray; other nodes' replicas are not seen from here.
+
+    ``app`` limits replicas to one Serve application, ``under`` all processes to the descendants of one process, e.g.
+    the driver that started Ray, where several Ray clusters share the node.
+    """
+    seen: dict[int, psutil.Process] = {}
+    parents: dict[int, int] = {}
+    roots: dict[int, str] = {}
+    for process in processes():
+        try:
+            with process.oneshot():
+                parents[process.pid] = process.ppid()
+                title = (process.cmdline() or [""])[0]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        seen[process.pid] = process
+        name = deployment_of(title, app)
+        if name is not None:
+            roots[process.pid] = name
+    if under is not None:
+        roots = {pid: name for pid, name in roots.items() if under in _ancestors(pid, parents)}
+    used = dict.fromkeys(roots, 0.0)
+    for pid, process in seen.items():
+        root = next((p for p in _ancestors(pid, parents) if p in roots), None)
+        if root is not None:
+            used[root] += _seconds(process)
+    spent: dict[tuple[int, float, str], float] = {}
+    for pid, name in roots.items():
+        key = (pid, seen[pid].create_time())
+        spent[*key, name] = used[pid]
+        for part, seconds in marked(pid):
+            spent[*key, name] -= seconds
+            spent[*key, part] = spent.get((*key, part), 0.0) + seconds
+    return Snapshot(spent, node_seconds())
+
+
+def job_seconds(under: int | None = None) -> float:
+    """CPU-seconds so far of jobs on the Ray cluster below a process (default: this one), their tasks included.
+
+    Every Ray worker that is not Serve's counts, with all it has started: on a cluster of one's own that is repricing.
+    The agents that Ray runs on every node, jobs or not, do not.
+    What ended before is known only as far as its parent lives.
+    """
+    own = os.getpid() if under is None else under
+    total = 0.0
+    for process in psutil.Process(own).children(recursive=True):
+        try:
+            title = (process.cmdline() or [""])[0]
+            if title.startswith("ray::") and title not in _AGENTS and deployment_of(title) is None:
+                total += _seconds(process) + sum(_seconds(child) for child in process.children(recursive=True))
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return total
+
+
+def own_or_all() -> Callable[[], Snapshot]:
+    """How to watch a server: this process's own Ray cluster if it started one, else every Serve process of the node."""
+    own = os.getpid()
+    return partial(snapshot, under=own if snapshot(under=own).processes else None)
+
+
+def between(before: Snapshot, after: Snapshot) -> CpuUse:
+    """CPU-seconds spent from ``before`` to ``after``; processes started in between count in full."""
+    spent: dict[str, float] = {}
+    for key, seconds in after.processes.items():
+        spent[key[2]] = spent.get(key[2], 0.0) + max(0.0, seconds - before.processes.get(key, 0.0))
+    lost = sum(key not in after.processes for key in before.processes)
+    return CpuUse(dict(sorted(spent.items())), max(0.0, after.node - before.node), lost)
+
+
+def node_seconds() -> float:
+    """Busy CPU-seconds of this node since boot: everything but idling, waiting for disks and stolen time."""
+    times = psutil.cpu_times()
+    guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # already inside user and nice
+    idle = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
+    return float(sum(times) - guest - idle)
+
+
+def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
+    """A process, its parent, its parent's parent, …"""
+    seen: set[int] = set()
+    while pid not in seen:  # a pid given anew while we read could close a circle
+        yield pid
+        seen.add(pid)
+        pid = parents.get(pid, pid)
+
+
+def _seconds(process: psutil.Process) -> float:
+    """CPU-seconds of a process and of its children that have ended; 0 if it has gone meanwhile."""
+    try:
+        times = process.cpu_times()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0.0
+    return float(
+        times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    )

@@ -1,0 +1,239 @@
+"""The reward models that an evaluation compares: each fitted to reward users, asked about final users' features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from greenflow_ray.chains import ChainSpace, Stage
+from greenflow_ray.config import RewardConfig
+from greenflow_ray.datasets import storage
+from greenflow_ray.datasets.features import TableFeatures
+from greenflow_ray.datasets.schema import Split
+from greenflow_ray.evaluation.plan import Plan
+from greenflow_ray.evaluation.work import CODE_VERSION, Grid, Loaded, grid_path, run_grid
+from greenflow_ray.reward.field_rce import calibrate, fields_of
+from greenflow_ray.reward.network.boosted import BoostedRewards
+from greenflow_ray.reward.network.fitting import LoggedSamples, RewardSamples, fit
+from greenflow_ray.reward.network.layout import layout
+from greenflow_ray.reward.teaching import describe_requests, distilled
+from greenflow_ray.support.keep import digest, kept
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One way to learn rewards.
+
+    Attributes:
+        name: as tables print it.
+        kind: network, boosted trees, or a network that only sees a log with one chain a request.
+        changes: settings of :class:`~greenflow_ray.config.RewardConfig` that differ.
+        users: fit to that many reward users; None: all.
+        part: fit to the users who came ``older`` or ``newer`` than the median; None: both.
+        expected: fit to expected instead of realised clicks (synthetic set only).
+    """
+
+    name: str
+    kind: str = "network"
+    changes: tuple[tuple[str, Any], ...] = ()
+    users: int | None = None
+    part: str | None = None
+    expected: bool = False
+
+
+GREENFLOW = Learner("GreenFlow")
+BOOSTED = Learner("GreenFlow, boosted trees", "boosted")
+DIRECT = Learner("network, fitted to clicks without a teacher", changes=(("teacher", "none"),))
+LOGGED = Learner("network, from a log with one random chain a request", "logged")
+FORESEEN = Learner("boosted trees on expected clicks", "boosted", expected=True)
+
+
+def ablated(teacher: str, *, recursive: bool, multi_basis: bool, monotone: bool) -> Learner:
+    """A variant of the network, with the ``teacher`` of the configuration's default or ``none``."""
+    untaught = teacher == "none"
+    return Learner(
+        f"recursive {recursive}, basis {multi_basis}, monotone {monotone}"
+        + (", without a teacher" if untaught else ""),
+        changes=(
+            ("recursive", recursive),
+            ("multi_basis", multi_basis),
+            ("monotone", monotone),
+            *((("teacher", "none"),) if untaught else ()),
+        ),
+    )
+
+
+FULL = {"boosted": GREENFLOW, "none": DIRECT}
+"""The network with everything, by its teacher."""
+
+Switches = tuple[str, bool, bool, bool]
+"""Teacher, recursive, multi_basis, monotone."""
+
+
+def ablations(monotone: bool) -> dict[Switches, Learner]:
+    """What is left out, or turned over, of a network that is ``monotone`` or not; both with and without a teacher."""
+    return {
+        (teacher, *switches): ablated(teacher, recursive=switches[0], multi_basis=switches[1], monotone=switches[2])
+        for teacher in FULL
+        for switches in (
+            (True, False, monotone),
+            (False, True, monotone),
+            (False, False, monotone),
+            (True, True, not monotone),
+        )
+    }
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a reward model says, in expected clicks, and how well it is calibrated on validation users.
+
+    ``final`` float32 ``[n, J]`` for the final users, all cuts; ``fitting`` the same for the reward users, if it is
+    GreenFlow's; ``calibration`` float64 [Field-RCE, bias, correlation of differences between chains].
+    """
+
+    final: F32
+    fitting: F32
+    calibration: npt.NDArray[np.float64]
+    flops: int
+
+
+def exposed_space(space: ChainSpace, exposure: int) -> tuple[ChainSpace, npt.NDArray[np.int64]]:
+    """The chains that rank at least ``exposure`` items, and their columns in ``space``."""
+    last = space.stages[-1]
+    scales = tuple(n for n in last.scales if n >= exposure)
+    part = ChainSpace((*space.stages[:-1], Stage(last.name, last.pool, scales)))
+    index = {name: j for j, name in enumerate(space.names)}
+    return part, np.array([index[name] for name in part.names])
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a learner may see of one seed: features of every split, clicks of reward and validation users."""
+
+    loaded: Loaded
+    features: dict[Split, F32]
+    users: dict[Split, npt.NDArray[np.int64]]
+    grids: dict[Split, Grid]
+    fields: dict[str, npt.NDArray[np.int64]]
+    since: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, plan: Plan, seed: int) -> Material:
+        """Gather the cuts, one after the other."""
+        base = plan.of(seed, 0)
+        loaded = Loaded.of(base)
+        describe = describe_requests(base, loaded.dataset)
+        features: dict[Split, list[F32]] = {split: [] for split in Split}
+        users: dict[Split, list[npt.NDArray[np.int64]]] = {split: [] for split in Split}
+        grids: dict[Split, list[Grid]] = {Split.REWARD: [], Split.VALIDATION: []}
+        fields: list[dict[str, npt.NDArray[np.int64]]] = []
+        for cut in range(plan.cuts):
+            dataset = loaded.dataset if cut == 0 else storage.load(plan.of(seed, cut).paths.data)
+            table = TableFeatures(dataset.users)
+            for split in Split:
+                rows = dataset.users.of(split)
+                users[split].append(rows)
+                features[split].append(describe(table.rows(rows)))
+            for split, held in grids.items():
+                held.append(run_grid(plan, seed, cut, split))
+            fields.append(fields_of(dataset.users, dataset.users.of(Split.VALIDATION)))
+        return cls(
+            loaded,
+            {split: np.concatenate(parts) for split, parts in features.items()},
+            {split: np.concatenate(parts) for split, parts in users.items()},
+            {split: join(parts) for split, parts in grids.items()},
+            {name: np.concatenate([f[name] for f in fields]) for name in fields[0] if all(name in f for f in fields)},
+            loaded.dataset.users.since,
+        )
+
+
+def join(parts: list[Grid]) -> Grid:
+    """Grids of several cuts, one after the other."""
+    expected = [p.expected for p in parts]
+    return Grid(
+        np.concatenate([p.users for p in parts]),
+        np.concatenate([p.clicks for p in parts], axis=1),
+        np.concatenate(expected, axis=1) if expected[0].ndim > 1 else expected[0],
+    )
+
+
+_gathered: dict[str, Material] = {}
+
+
+def material(plan: Plan, seed: int, key: str) -> Material:
+    """:meth:`Material.of`; a worker keeps the last one, for a seed's learners come one after the other.
+
+    ``key`` is a digest of all that is gathered: the same run may be evaluated again on other data or exposures.
+    """
+    if key not in _gathered:
+        _gathered.clear()
+        _gathered[key] = Material.of(plan, seed)
+    return _gathered[key]
+
+
+def predict(plan: Plan, seed: int, exposure: int, learner: Learner) -> Predicted:
+    """Fit ``learner`` to reward users and ask it about the final users' features; kept while its inputs stay."""
+    config = plan.of(seed, 0)
+    loaded = Loaded.of(config)
+    # The grids' own keys stand for reward and validation users' clicks.
+    keys = [
+        str(np.load(grid_path(plan, seed, cut, split), allow_pickle=False)["key"])
+        for cut in range(plan.cuts)
+        for split in (Split.REWARD, Split.VALIDATION)
+    ]
+    key = digest(loaded.digest, config.digest("reward", "seed"), repr(learner), str(exposure), str(CODE_VERSION), *keys)
+    seen = digest(str(plan.config.run.resolve()), loaded.digest, *keys)
+    path = plan.predictions(seed) / f"{digest(repr(learner))[:16]}-{exposure}.npz"
+    arrays = kept(path, key, lambda: _fit(plan, seed, exposure, learner, material(plan, seed, seen)))
+    return Predicted(arrays["final"], arrays["fitting"], arrays["calibration"], int(arrays["flops"]))
+
+
+def _fit(plan: Plan, seed: int, exposure: int, learner: Learner, seen: Material) -> dict[str, Any]:
+    e = plan.exposures.index(exposure)
+    space, columns = exposed_space(seen.loaded.space, exposure)
+    reward, validation = seen.grids[Split.REWARD], seen.grids[Split.VALIDATION]
+    clicks = (reward.expected if learner.expected else reward.clicks)[e][:, columns]
+    rows = _chosen_rows(seen, learner, seed)
+    x, y = seen.features[Split.REWARD][rows], clicks[rows]
+    checked = RewardSamples(seen.features[Split.VALIDATION], validation.clicks[e][:, columns])
+    settings = RewardConfig.model_validate({**plan.config.reward.model_dump(), **dict(learner.changes)})
+    flops = -1
+    if learner.kind == "boosted":
+        evaluate = BoostedRewards.fit(x, y, seed).evaluate
+    else:
+        train: RewardSamples | LoggedSamples = RewardSamples(x, y)
+        if learner.kind == "logged":
+            chain = np.random.default_rng([seed, 0x106]).integers(len(space), size=len(x))
+            earned = y[np.arange(len(x)), chain]
+            train = LoggedSamples(x, chain, earned, np.full(len(x), 1 / len(space)))
+        elif settings.teacher == "boosted":
+            train = distilled(BoostedRewards.fit(x, y, seed), x, seen.features[Split.TRAIN])
+        net = fit(layout(space), train, checked, settings, seed)
+        evaluate, flops = net.evaluate, net.flops_per_request
+    quality = calibrate(checked.clicks, evaluate(checked.features), seen.fields)
+    return {
+        "final": evaluate(seen.features[Split.FINAL]),
+        # Only the policy that serves is asked about the users that it was fitted to, to tune CRAS and DCAF by it.
+        "fitting": evaluate(seen.features[Split.REWARD]) if learner == GREENFLOW else np.zeros((0, len(space)), "f4"),
+        "calibration": np.array([quality.field_rce, quality.bias, quality.spread_correlation]),
+        "flops": np.array(flops),
+    }
+
+
+def _chosen_rows(seen: Material, learner: Learner, seed: int) -> npt.NDArray[np.int64]:
+    """Rows of the reward users that ``learner`` may see; whole users, with all their cuts."""
+    users = seen.users[Split.REWARD]
+    distinct = np.unique(users)
+    if learner.part is not None:
+        by_age = distinct[np.argsort(seen.since[distinct], kind="stable")]  # halves even where many came at one time
+        newer = len(by_age) // 2
+        distinct = by_age[-newer:] if learner.part == "newer" else by_age[:-newer]
+    if learner.users is not None:
+        distinct = np.random.default_rng([seed, 0x5A3]).permutation(distinct)[: learner.users]
+    return np.flatnonzero(np.isin(users, distinct))

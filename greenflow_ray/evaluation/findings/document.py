@@ -1,0 +1,283 @@
+"""Puts the answers of all exposures together as one document, with the claims that they meet or miss."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import numpy as np
+
+from greenflow_ray.datasets.schema import Dataset, Split
+from greenflow_ray.evaluation.contest import learners
+from greenflow_ray.evaluation.contest.arena import CRAS, DCAF, FIXED, GLOBAL, GREENFLOW, ORACLE, Arena
+from greenflow_ray.evaluation.contest.pairing import Bootstrap
+from greenflow_ray.evaluation.contest.tracking import track
+from greenflow_ray.evaluation.findings import answers
+from greenflow_ray.evaluation.findings.claims import checks
+from greenflow_ray.evaluation.findings.shape import (
+    Ablation,
+    Ceiling,
+    Evaluation,
+    ExposureResult,
+    ModelLine,
+    RewardModelLine,
+    Scale,
+    ScalePoint,
+)
+from greenflow_ray.evaluation.plan import JUDGED, SHARES, Plan
+from greenflow_ray.evaluation.work import Grid
+from greenflow_ray.models.training.train import train
+from greenflow_ray.support.progress import Progress
+
+TRACKED = 0.5
+"""Budget of the day in Figure 5, as a share of the fullest chain's FLOPs at mean traffic."""
+
+
+def compose(
+    plan: Plan,
+    dataset: Dataset,
+    arenas: dict[int, Arena],
+    finals: dict[int, Grid],
+    command: str,
+    began: float,
+    progress: Progress,
+) -> Evaluation:
+    """The whole document from revealed ``arenas``, one an exposure."""
+    boot = Bootstrap(len(np.unique(finals[plan.seeds[0]].users)), plan.config.seed)
+    results = []
+    for i, (exposure, arena) in enumerate(arenas.items()):
+        progress(f"scoring, e = {exposure}", i / len(arenas))
+        results.append(_result(plan, dataset, arena, boot, finals, first=i == 0))
+    if plan.full and len(results) > 1:
+        results[0] = results[0].model_copy(update={"scales": (*results[0].scales, _exposures(arenas, boot))})
+    progress("scored", 1.0)
+    users = {split.name.lower(): len(dataset.users.of(split)) for split in Split}
+    return Evaluation(
+        dataset=dataset.name,
+        synthetic=dataset.synthetic,
+        cascade=plan.config.name,
+        command=command,
+        seeds=plan.seeds,
+        cuts=plan.cuts,
+        users=users,
+        items=len(dataset.catalog),
+        models=_models(plan),
+        results=tuple(results),
+        checks=tuple(checks(results[0], arenas[plan.exposures[0]], boot)),
+        notes=tuple(_notes(plan, dataset, users)),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _models(plan: Plan) -> tuple[ModelLine, ...]:
+    by_seed = [train(plan.of(seed, 0)) for seed in plan.seeds]  # all trained by now: reused, or judged if not ours
+    return tuple(
+        ModelLine(
+            stage=rows[0].stage,
+            name=rows[0].name,
+            flops_per_item=rows[0].flops_per_item,
+            flops_per_request=rows[0].flops_per_request,
+            auc=tuple(row.auc for row in rows),
+        )
+        for rows in zip(*by_seed, strict=True)
+    )
+
+
+def _result(
+    plan: Plan, dataset: Dataset, arena: Arena, boot: Bootstrap, finals: dict[int, Grid], *, first: bool
+) -> ExposureResult:
+    equal = next(name for name, _ in arena.decisions() if name.startswith("EQUAL"))
+    names = [equal, FIXED, GLOBAL, DCAF, CRAS, GREENFLOW, learners.BOOSTED.name, ORACLE]
+    pools: dict[str, tuple[str, ...]] = {
+        name: (name.removeprefix("GreenFlow, only "),)
+        for name in dict.fromkeys(name for name, _ in arena.decisions())
+        if name.startswith("GreenFlow, only ")
+    }
+    if pools:
+        pools[GREENFLOW] = tuple(m.name for m in arena.space.stages[-1].pool)
+    complete = plan.full and first
+    return ExposureResult(
+        exposure=arena.exposure,
+        chains=len(arena.space),
+        fullest=answers.chain_line(arena, boot, arena.space.fullest),
+        cheapest=answers.chain_line(arena, boot, arena.space.cheapest),
+        policies=tuple(answers.policy_points(arena, boot, SHARES, names)),
+        multi_stage=(GREENFLOW, CRAS, DCAF),
+        rankers=tuple(r for r in answers.ranker_rows(arena, boot, pools) if r.budget_share in SHARES),
+        reward_models=_reward_models(arena, boot),
+        ablation=_ablation(arena, boot, monotone=plan.config.reward.monotone) if complete else (),
+        waterfalls=answers.waterfalls(arena, boot),
+        scales=tuple(_scales(arena, boot)) if complete else (),
+        tracking=(
+            track(
+                arena.corners[0].fitting,
+                arena.corners[0].predicted[GREENFLOW],
+                arena.space.costs,
+                TRACKED,
+                plan.config.seed,
+            )
+            if complete
+            else None
+        ),
+        ceilings=_ceilings(plan, arena, finals) if dataset.synthetic else (),
+    )
+
+
+def _quality(arena: Arena, name: str) -> tuple[float, float, float, int]:
+    """Field-RCE, bias and correlation of differences, means of seeds; FLOPs a request, -1 for trees."""
+    calibration = np.mean([c.quality[name][0] for c in arena.corners], axis=0)
+    return float(calibration[0]), float(calibration[1]), float(calibration[2]), arena.corners[0].quality[name][1]
+
+
+def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[RewardModelLine, ...]:
+    lines = []
+    for learner in (learners.GREENFLOW, learners.BOOSTED, learners.DIRECT, learners.LOGGED):
+        if learner.name not in arena.corners[0].predicted:
+            continue
+        rce, bias, correlation, flops = _quality(arena, learner.name)
+        lines.append(
+            RewardModelLine(
+                name="network, taught by boosted trees" if learner is learners.GREENFLOW else learner.name,
+                serves=learner is learners.GREENFLOW,
+                flops_per_request=flops if flops >= 0 else None,
+                field_rce=rce,
+                bias=bias,
+                spread_correlation=correlation,
+                revenue=answers.over_budgets(arena, boot, learner.name),
+                ratio_to_boosted=answers.over_budgets(arena, boot, learner.name, learners.BOOSTED.name),
+            )
+        )
+    return tuple(lines)
+
+
+def _ablation(arena: Arena, boot: Bootstrap, *, monotone: bool) -> tuple[Ablation, ...]:
+    lines = []
+    variants = {(teacher, True, True, monotone): full for teacher, full in learners.FULL.items()}
+    variants |= learners.ablations(monotone)
+
+    def fullest_first(entry: tuple[learners.Switches, learners.Learner]) -> tuple[bool, bool, int]:
+        (teacher, recursive, basis, bound), _ = entry
+        return teacher != "none", bound != monotone, -(recursive + basis)
+
+    for (teacher, recursive, basis, bound), learner in sorted(variants.items(), key=fullest_first):
+        rce, _, correlation, _ = _quality(arena, learner.name)
+        lines.append(
+            Ablation(
+                teacher=teacher != "none",
+                recursive=recursive,
+                multi_basis=basis,
+                monotone=bound,
+                field_rce=rce,
+                spread_correlation=correlation,
+                revenue=answers.over_budgets(arena, boot, learner.name),
+                ratio_to_full=answers.over_budgets(arena, boot, learner.name, learners.FULL[teacher].name),
+            )
+        )
+    return tuple(lines)
+
+
+def _scales(arena: Arena, boot: Bootstrap) -> Iterable[Scale]:
+    names = list(arena.corners[0].predicted)
+
+    def point(policy: str, x: float, label: str) -> ScalePoint:
+        return ScalePoint(x=x, label=label, ratio_to_global=answers.over_budgets(arena, boot, policy), saved=None)
+
+    everybody = int(arena.corners[0].clicks.shape[0])
+    sizes = [(int(n.split(", ")[1].split()[0]), n) for n in names if n.endswith(" users")]
+    if sizes:
+        yield Scale(
+            name="samples",
+            question="How many reward users are needed? (boosted trees)",
+            points=(
+                *(point(name, n, f"{n:,}") for n, name in sorted(sizes)),
+                point(learners.BOOSTED.name, everybody / max(arena.cuts, 1), "all"),
+            ),
+        )
+    parts = [
+        (int(n.split(", ")[1].split()[0]), n)
+        for n in dict.fromkeys(name for name, _ in arena.decisions())
+        if n.startswith("GreenFlow, ") and n.endswith(" chains")
+    ]
+    if parts:
+        yield Scale(
+            name="chains",
+            question="How many chains are needed? (the same cheapest and fullest chain; against GLOBAL with all)",
+            points=(
+                *(point(name, n, str(n)) for n, name in sorted(parts)),
+                point(GREENFLOW, len(arena.space), str(len(arena.space))),
+            ),
+        )
+    halves = [n for n in names if n.endswith(" half")]
+    if halves:
+        yield Scale(
+            name="drift",
+            question="Does it matter when the reward users came? (boosted trees fitted to the older or newer half)",
+            points=tuple(point(name, i, name.split(", ")[1]) for i, name in enumerate(halves)),
+        )
+
+
+def _exposures(arenas: dict[int, Arena], boot: Bootstrap) -> Scale:
+    return Scale(
+        name="exposure",
+        question="How does it depend on the number of exposed items?",
+        points=tuple(
+            ScalePoint(
+                x=e,
+                label=f"e = {e}",
+                ratio_to_global=answers.over_budgets(arena, boot, GREENFLOW),
+                saved=answers.saved_against_middle(arena, boot, GREENFLOW),
+            )
+            for e, arena in arenas.items()
+        ),
+    )
+
+
+def _ceilings(plan: Plan, arena: Arena, finals: dict[int, Grid]) -> tuple[Ceiling, ...]:
+    """The same decisions in expected clicks, beside the optimum over expected rewards."""
+    e = plan.exposures.index(arena.exposure)
+    _, user = np.unique(finals[plan.seeds[0]].users, return_inverse=True)
+    known = Arena(arena.exposure, arena.corners)
+    known.reveal([finals[s].expected[e][:, c.columns] for s, c in zip(plan.seeds, arena.corners, strict=True)], user)
+    known.add_oracle(JUDGED)
+    found = []
+    for share in JUDGED:
+        if share not in arena.shares_of(GLOBAL):
+            continue
+        base, mine, best = (known.outcome(name, share).mean_clicks for name in (GLOBAL, GREENFLOW, ORACLE))
+        foreseen = None
+        if learners.FORESEEN.name in arena.corners[0].predicted:
+            foreseen = known.outcome(learners.FORESEEN.name, share).mean_clicks
+        found.append(
+            Ceiling.model_validate(
+                {
+                    "budget_share": share,
+                    "global": base,
+                    "greenflow": mine,
+                    "optimum": best,
+                    "foreseeable": foreseen,
+                    "share": (mine - base) / max(best - base, 1e-12),
+                }
+            )
+        )
+    return tuple(found)
+
+
+def _notes(plan: Plan, dataset: Dataset, users: dict[str, int]) -> Iterable[str]:
+    yield (
+        f"Users are split once: {users['train']:,} train the models, {users['reward']:,} are run through all chains to "
+        f"fit reward models and tune policies, {users['validation']:,} stop and calibrate, {users['final']:,} are "
+        "final: no decision depends on their clicks, which score the policies after the last one has decided."
+    )
+    if plan.cuts > 1:
+        yield (
+            f"The data has no order in time, so each user's events are cut at random into history and clicks, "
+            f"{plan.cuts} times; all cuts are pooled, and intervals draw whole users with all their cuts and seeds."
+        )
+    yield (
+        "Every policy knows the requests' predicted rewards beforehand and spends one budget over all of them: this is "
+        "the paper's offline question. How well a budget is held while requests arrive is Figure 5's."
+    )
+    yield "Clicks are counted in held-out events: what a user would have clicked and never met counts as none."
+    yield "The hindsight oracle knows every click. Most of its lead is luck that no request foretells."
+    if dataset.synthetic:
+        yield "The data is synthetic: its figures show that the method works, not what it would earn."

@@ -1,0 +1,155 @@
+"""How the evaluation's figures are worded: numbers with intervals, names of policies and chains, the headline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval, PolicyPoint, Waterfall
+from greenflow_ray.viz.style import signed_percent
+
+MIDDLE = (0.1, 0.5)
+"""The budgets that claims are about, as shares of the fullest chain's FLOPs, both ends included."""
+
+REALITIES = {True: "synthetic data", False: "real data"}
+
+
+def is_luck(policy: str) -> bool:
+    """Whether a policy chooses by clicks that nobody can know beforehand."""
+    return any(word in policy.lower() for word in ("oracle", "hindsight"))
+
+
+def policy_name(policy: str) -> str:
+    """Name of a policy as it is shown; the oracle's says that it is luck."""
+    return f"{policy} (luck)" if is_luck(policy) and "luck" not in policy.lower() else policy
+
+
+def main_policy(result: ExposureResult) -> str | None:
+    """The GreenFlow that serves: the policy called so, or the first whose name begins so."""
+    names = [name for name in policies(result) if name.lower().startswith("greenflow")]
+    return next((name for name in names if name.lower() == "greenflow"), names[0] if names else None)
+
+
+def policies(result: ExposureResult) -> list[str]:
+    """Names of all policies, in the document's order."""
+    return list(dict.fromkeys(point.policy for point in result.policies))
+
+
+def points(result: ExposureResult, policy: str | None) -> list[PolicyPoint]:
+    """One policy's points, the smallest budget first."""
+    return sorted((p for p in result.policies if p.policy == policy), key=lambda p: p.budget_share)
+
+
+def middle(of: Sequence[PolicyPoint]) -> list[PolicyPoint]:
+    """Those of the points at the budgets that claims are about."""
+    return [p for p in of if MIDDLE[0] - 1e-9 <= p.budget_share <= MIDDLE[1] + 1e-9]
+
+
+def chain_name(name: str, result: ExposureResult) -> str:
+    """A chain's name without the stages in which the cheapest and the fullest chain do not differ."""
+    parts, cheap, full = (text.split(">") for text in (name, result.cheapest.name, result.fullest.name))
+    if not len(parts) == len(cheap) == len(full):
+        return name
+    vary = [part for part, a, b in zip(parts, cheap, full, strict=True) if a != b]
+    return " › ".join(vary or parts).replace(":", " ")
+
+
+def digits(largest: float) -> int:
+    """Decimals that give a number of this size four significant digits."""
+    return max(0, 3 - math.floor(math.log10(abs(largest)))) if largest else 3
+
+
+def number(value: float | None, places: int = 3) -> str:
+    """A number with a true minus sign; a dash if unknown."""
+    return "–" if value is None else f"{value:,.{places}f}".replace("-", "−")
+
+
+def percent(value: float | None, places: int = 1) -> str:
+    """A fraction in per cent; a dash if unknown."""
+    return "–" if value is None else f"{number(100 * value, places)} %"
+
+
+def used(value: float) -> str:
+    """Spent ÷ budget in per cent, never rounded up to the budget nor down to it: 0.99999 is not 100 %."""
+    away = math.floor if value < 1 else math.ceil
+    return f"{away(round(value * 1e5, 6)) / 1e3:.3f} %"
+
+
+def budget(share: float) -> str:
+    """A budget as a share of the fullest chain."""
+    return f"{100 * share:g} %"
+
+
+def span(of: Interval, places: int = 3) -> str:
+    """The interval of a number."""
+    return f"{number(of.low, places)} to {number(of.high, places)}"
+
+
+def percent_span(of: Interval, places: int = 1) -> str:
+    """The interval of a fraction, in per cent."""
+    return f"{number(100 * of.low, places)} to {number(100 * of.high, places)} %"
+
+
+def change(of: Interval) -> str:
+    """A saving as a signed change of FLOPs, with its interval."""
+    low, high = signed_percent(-of.high)[:-2], signed_percent(-of.low)
+    return f"{signed_percent(-of.value)} ({low} to {high})"
+
+
+def decided(of: Interval, at: float = 1.0) -> bool:
+    """Whether the interval lies wholly on one side."""
+    return of.low > at or of.high < at
+
+
+def first_waterfall(evaluation: Evaluation) -> tuple[ExposureResult, Waterfall] | None:
+    """The waterfall that the headline speaks of: the first with steps at the first exposure."""
+    for result in evaluation.results[:1]:
+        for waterfall in result.waterfalls:
+            if waterfall.steps:
+                return result, waterfall
+    return None
+
+
+def headline(evaluation: Evaluation) -> str:
+    """The main figure with its interval, and what of it is personalisation's."""
+    found = first_waterfall(evaluation)
+    if found:
+        steps = found[1].steps
+        saved = steps[-1].saved
+        between = f"95 % interval {percent_span(saved)}"
+        if not decided(saved, 0.0):
+            text = f"No sure saving at equal clicks: {percent(saved.value)} of FLOPs ({between})"
+        else:
+            much = f"{percent(abs(saved.value))} {'fewer' if saved.value > 0 else 'MORE'} FLOPs"
+            text = f"{much} at equal clicks ({between})"
+        if len(steps) > 1:
+            own = steps[-1].added
+            text += f"; {steps[-1].step}'s own part: {number(100 * own.value, 1)} points ({_points(own)})"
+        return text
+    for result in evaluation.results[:1]:
+        mine = points(result, main_policy(result))
+        if mine:
+            point = min(mine, key=lambda p: abs(p.budget_share - 0.3))
+            ratio = point.ratio_to_global
+            return (
+                f"{number(ratio.value)} times GLOBAL's clicks at {budget(point.budget_share)} of the fullest chain's "
+                f"FLOPs (95 % interval {span(ratio)})"
+            )
+    return f"{evaluation.dataset}, cascade {evaluation.cascade}"
+
+
+def where_from(evaluation: Evaluation) -> str:
+    """One sentence: against which chain the headline's saving is, and its parts; empty without a waterfall."""
+    found = first_waterfall(evaluation)
+    if not found:
+        return ""
+    result, waterfall = found
+    text = f"Against the fixed chain {chain_name(waterfall.reference.name, result)}: {waterfall.why}."
+    parts = [f"{step.step} {number(100 * step.added.value, 1)} ({_points(step.added)})" for step in waterfall.steps]
+    if len(parts) > 1:
+        text += f" In points of its FLOPs: {', '.join(parts[:-1])} and {parts[-1]}."
+    return text + f" {result.exposure} items shown (exposure)."
+
+
+def _points(of: Interval) -> str:
+    return f"{number(100 * of.low, 1)} to {number(100 * of.high, 1)}"

@@ -1,0 +1,1 @@
+"""The line of life behind the commands: data, models, reward, serve, traffic, report."""

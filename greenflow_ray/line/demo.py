@@ -1,0 +1,217 @@
+"""The main job: one line of life from data to report, through the real application; stops all that it started."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from greenflow_ray import config as configuration
+from greenflow_ray.config import CascadeConfig, LoadConfig
+from greenflow_ray.datasets.schema import Split
+from greenflow_ray.energy.carbon.intensity import now, source_for
+from greenflow_ray.energy.metering.meter import CodecarbonMeter
+from greenflow_ray.energy.metering.processes import job_seconds
+from greenflow_ray.errors import ResourceProblem
+from greenflow_ray.line.steps import Trained, final_trace, open_prices, play_arm, prepare_data, train_models
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.pricing.store.base import PriceStore
+from greenflow_ray.report.build import build_report, trajectory_of
+from greenflow_ray.report.contents import Report
+from greenflow_ray.report.telling import publish
+from greenflow_ray.report.telling.printed import print_report
+from greenflow_ray.serving.local.launch import Server, start
+from greenflow_ray.support.terminal import Terminal
+
+FIRST_PRICE_S = 60
+"""How long the demo waits for the repricing job's first price; without one the traffic starts all the same."""
+
+
+def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """Data, models, reward, serve, traffic twice, report; returns the report as JSON-able values."""
+    began = time.monotonic()
+    terminal.step("1/6 Data")
+    prepare_data(config, terminal)
+    terminal.step("2/6 Models and 3/6 reward")
+    trained = train_models(config, terminal)
+    terminal.step("4/6 Serve")
+    with start(config) as server:
+        terminal.say(f"  serving at {server.url} after {time.monotonic() - began:.0f} s")
+        terminal.step("5/6 Traffic: the same trace of final users twice")
+        played = play_both(config, trained, server, terminal)
+    terminal.step("6/6 Report")
+    report = write_report(config, trained, played, spike_of(config.load))
+    terminal.say(f"  whole run: {time.monotonic() - began:.0f} s")
+    print_report(report, terminal.console, config.paths.report_html)
+    result: dict[str, Any] = json.loads(report.to_json())
+    return result
+
+
+@dataclass(frozen=True)
+class Played:
+    """Both arms, and what was seen beside the second.
+
+    Attributes:
+        equal, greenflow: the arms.
+        budget: FLOP/s; None: it changed, as the ledger's course says.
+        stats: the ledger's account of the GreenFlow arm.
+        repricing_cpu_seconds: of the repricing job while the GreenFlow arm ran.
+    """
+
+    equal: ArmResult
+    greenflow: ArmResult
+    budget: float | None
+    stats: dict[str, Any]
+    repricing_cpu_seconds: float
+
+
+def play_both(config: CascadeConfig, trained: Trained, server: Server, terminal: Terminal) -> Played:
+    """EQUAL at the fullest chain, then GreenFlow at a share of its FLOPs with repricing beside it."""
+    dataset = trained.dataset
+    trace = final_trace(config, dataset)
+    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
+        put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+        warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
+        equal = play_arm(
+            config,
+            dataset,
+            trace,
+            server.url,
+            terminal,
+            "equal",
+            meter=CodecarbonMeter(config.energy),
+            watch_processes=True,
+        )
+        budget = config.load.budget_share * float(equal.recounted.sum()) / trace.duration_s
+        put_budget(http, flops_per_second=budget, policy="greenflow")
+        terminal.say(
+            f"  GreenFlow's budget: {budget / 1e9:.2f} GFLOP/s, {config.load.budget_share:.0%} of what EQUAL spent; "
+            f"repricing every {config.load.reprice_every_s:g} s"
+        )
+        warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
+        with repricing(config, server, terminal):
+            before = job_seconds()
+            greenflow = play_arm(
+                config,
+                dataset,
+                trace,
+                server.url,
+                terminal,
+                "greenflow",
+                meter=CodecarbonMeter(config.energy),
+                watch_processes=True,
+            )
+            spent = job_seconds() - before
+            stats: dict[str, Any] = http.get("/v1/stats").raise_for_status().json()
+    return Played(equal, greenflow, budget, stats, max(spent, 0.0))
+
+
+def put_budget(http: httpx.Client, **values: Any) -> None:
+    """Change the budget and wait until every allocator has heard of it."""
+    http.put("/v1/budget", json=values).raise_for_status()
+    time.sleep(1.0)
+
+
+def warm_up(http: httpx.Client, users: list[int], k: int) -> None:
+    """Answer validation users until compiled kernels and caches are warm; nothing of it is counted."""
+    for begin in range(0, len(users), 32):
+        http.post("/v1/recommend", json=[{"user_id": user, "k": k} for user in users[begin : begin + 32]])
+
+
+@contextmanager
+def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iterator[None]:
+    """The repricing Ray job, repeating beside the traffic; stopped at the end, and its failure is told.
+
+    Waits for its first price: starting Ray Data takes seconds of both cores, which are no part of steady traffic.
+    """
+    jobs = JobSubmissionClient(server.dashboard_url)
+    store = open_prices(config)
+    before = published(store)
+    time.sleep(2 * config.sampling.flush_s)  # until the warm-up's samples are on disk
+    declared = configuration.store(config).resolve()
+    # By address: "auto" is whatever Ray started last on this machine.
+    command = (
+        f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {declared} "
+        f"--address {server.address}"
+    )
+    job = jobs.submit_job(
+        entrypoint=f"nice -n 19 {command} --every {config.load.reprice_every_s:g} --json",
+        runtime_env={"py_executable": f"nice -n 19 {sys.executable}"},  # requests first, repricing when there is time
+        entrypoint_num_cpus=0,
+        metadata={"name": "greenflow-reprice"},
+    )
+    try:
+        with terminal.progress() as progress:
+            for waited in range(FIRST_PRICE_S):
+                progress("waiting for the repricing job's first price", waited / FIRST_PRICE_S)
+                if published(store) > before or jobs.get_job_status(job).is_terminal():
+                    break
+                time.sleep(1)
+        yield
+    finally:
+        status = jobs.get_job_status(job)
+        if status in (JobStatus.FAILED, JobStatus.STOPPED):
+            terminal.error(f"the repricing job ended early: {last_line(jobs.get_job_logs(job))}")
+        terminal.say(f"  the repricing job published {published(store) - before} prices")
+        jobs.stop_job(job)
+        deadline = time.monotonic() + 10
+        while jobs.get_job_status(job) == JobStatus.RUNNING and time.monotonic() < deadline:
+            time.sleep(0.2)
+
+
+def published(store: PriceStore) -> int:
+    """The store's latest version, 0 if there is none."""
+    latest = store.latest()
+    return latest.version if latest else 0
+
+
+def spike_of(load: LoadConfig) -> tuple[float, float] | None:
+    """From and until which second the trace's traffic is multiplied; None if it is not."""
+    if load.spike_factor == 1 or load.spike_length == 0:
+        return None
+    begin = load.spike_start * load.duration_s
+    return begin, min(begin + load.spike_length * load.duration_s, load.duration_s)
+
+
+def last_line(text: str) -> str:
+    """The last line that says something."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"
+
+
+def write_report(config: CascadeConfig, trained: Trained, played: Played, spike: tuple[float, float] | None) -> Report:
+    """Write ``report.json``, ``report.html`` and ``report.png``."""
+    calibration = trained.reward.manifest.calibration
+    latest = open_prices(config).latest()
+    equal, greenflow, stats = played.equal, played.greenflow, played.stats
+    trajectory = trajectory_of(stats["trajectory"], greenflow.started_at)
+    if not trajectory:
+        raise ResourceProblem("the ledger kept no price during the traffic; see the Ray logs of the ledger actor")
+    report = build_report(
+        equal,
+        greenflow,
+        dataset=trained.dataset.name,
+        synthetic=trained.dataset.synthetic,
+        seed=config.seed,
+        budget_flops_per_second=played.budget,
+        trajectory=trajectory,
+        models=trained.models,
+        reward={k: v for k, v in calibration.items() if isinstance(v, int | float)},
+        reward_flops_per_request=trained.reward_flops,
+        allocator_p99_s=stats.get("allocator_p99_seconds"),
+        repricing_cpu_seconds=played.repricing_cpu_seconds,
+        frontier=latest.frontier if latest else None,
+        carbon=now(source_for(config.energy)),
+        energy=config.energy,
+        spike=spike,
+    )
+    report.save(config.paths.report_json)
+    publish.publish(report, equal, greenflow, config.paths)
+    return report

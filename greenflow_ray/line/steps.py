@@ -1,0 +1,338 @@
+"""The steps behind the commands: each runs one part of the line of life and shows what it did."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from greenflow_ray import config as configuration
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.schema import Dataset, Split
+from greenflow_ray.datasets.storage import MANIFEST, load, load_clicks
+from greenflow_ray.datasets.summary import load as load_summary
+from greenflow_ray.errors import ArtifactError, ConfigError
+from greenflow_ray.loadtest import open_loop
+from greenflow_ray.loadtest.player import ClientOptions
+from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.loadtest.standing import Progress as LoadProgress
+from greenflow_ray.loadtest.standing import say
+from greenflow_ray.loadtest.trace import Trace, from_config, replay
+from greenflow_ray.models.costing.calibrate import calibrate
+from greenflow_ray.models.costing.costs import Costs
+from greenflow_ray.models.costing.costs import write as write_costs
+from greenflow_ray.models.pool import calibrated, load_pool
+from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.training.train import ModelRow, train, with_costs
+from greenflow_ray.nearline.repricing.first import publish_first
+from greenflow_ray.pricing.store.base import PriceStore, open_store
+from greenflow_ray.reward.stored import load_reward
+from greenflow_ray.reward.stored import read_manifest as read_reward
+from greenflow_ray.reward.teaching import RewardOutcome, train_reward
+from greenflow_ray.serving.sources import load_source
+from greenflow_ray.support.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything that serving and reporting need of a trained run."""
+
+    dataset: Dataset
+    models: tuple[ModelRow, ...]
+    space: ChainSpace
+    reward: RewardOutcome
+    reward_flops: int
+
+
+def prepare_data(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """Prepare the data and print its summary."""
+    with terminal.progress() as progress:
+        dataset = prepare(config, progress=progress)
+    config.check_corpus(len(dataset.catalog))
+    splits = {split.name.lower(): len(dataset.users.of(split)) for split in Split}
+    summary = {
+        "dataset": dataset.name,
+        "synthetic": dataset.synthetic,
+        "users": len(dataset.users),
+        "items": len(dataset.catalog),
+        "splits": splits,
+        "history_median": float(np.median(dataset.users.history.lengths)),
+    }
+    told = load_summary(config.paths.data)
+    if told is not None:
+        summary |= {key: value for key, value in asdict(told).items() if key not in summary}
+    terminal.say(
+        f"{dataset.name}{' (synthetic)' if dataset.synthetic else ''}: {len(dataset.users):,} users × "
+        f"{len(dataset.catalog):,} items; users split once: "
+        + ", ".join(f"{count:,} {name}" for name, count in splits.items())
+    )
+    for line in told.lines() if told is not None else ():
+        terminal.say(f"  {line}")
+    return summary
+
+
+def measure_costs(config: CascadeConfig, terminal: Terminal) -> Costs:
+    """Time and count the cascade's models, loaded as serving loads them; prints the table and writes ``costs.json``."""
+    source = load_source(config)
+    users = load(config.paths.data).users
+    ids = users.user_ids[users.of(Split.VALIDATION)]
+    with terminal.progress() as progress:
+        costs = calibrate(config, source.catalog, source.features, ids, progress=progress)
+    write_costs(config, costs)
+    terminal.table(
+        "CPU time of models on this machine",
+        ("stage", "model", "µs/item", "µs/request", "GFLOP/s", "error"),
+        [
+            (
+                model.stage,
+                model.name,
+                f"{1e6 * model.fit.per_item:,.3f}",
+                f"{1e6 * model.fit.seconds(0, model.sharing):,.1f}",
+                "–" if model.speed is None else f"{model.speed / 1e9:,.2f}",
+                f"{model.fit.error:.1%}",
+            )
+            for model in costs.models
+        ],
+    )
+    terminal.table(
+        "Their costs: FLOPs, and FLOP-equivalents of the time",
+        ("stage", "model", "FLOPs/item", "FLOPs/request", "timed/item", "timed/request"),
+        [
+            (
+                model.stage,
+                model.name,
+                *(("–", "–") if model.said is None else (f"{model.said.per_item:,}", f"{model.said.per_request:,}")),
+                f"{model.timed.per_item:,}",
+                f"{model.timed.per_request:,}",
+            )
+            for model in costs.models
+        ],
+    )
+    terminal.say(
+        "FLOPs are declared, or else counted in torch; FLOP-equivalents are CPU-seconds × the "
+        f"{costs.reference_flops_per_second / 1e9:.0f} GFLOP/s of a dense matrix product on one thread "
+        f"({costs.machine['processor']}); a call's own time is shared by {costs.models[0].sharing} requests"
+    )
+    terminal.say(f"written to {config.paths.costs}; costs in force: {config.costs}")
+    return costs
+
+
+def calibrate_run(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """`greenflow calibrate` as a JSON-able result; says what has to follow where chains cost something else now."""
+    result = measure_costs(config, terminal).model_dump(mode="json")
+    if config.costs == "declared":
+        terminal.say("chains still cost what models declare; `costs: timed` or `costs: counted` in the YAML changes it")
+        return result
+    catalog = load(config.paths.data).catalog
+    space = chain_space(config, load_pool(config, catalog), len(catalog))
+    _say_chains(space, terminal)
+    try:
+        fitted = read_reward(config.paths.reward).chains == space.digest
+    except ArtifactError:
+        fitted = False
+    if not fitted:
+        terminal.say(f"the reward model knows other costs: run `greenflow train --run {config.run}` before serving")
+    return result
+
+
+def _say_chains(space: ChainSpace, terminal: Terminal) -> None:
+    terminal.say(
+        f"{len(space)} chains, from {space.chains[space.cheapest].name} ({space.costs.min() / 1e6:.1f} MFLOPs) "
+        f"to {space.chains[space.fullest].name} ({space.costs.max() / 1e6:.1f} MFLOPs)"
+    )
+
+
+def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = False) -> Trained:
+    """Train or reuse the cascade's models and the reward model; prints the paper's Table 1 and the calibration.
+
+    Where costs are timed or counted, models that have not been measured yet are, before the reward model is trained.
+    """
+    dataset = load(config.paths.data)
+    with terminal.progress() as progress:
+        rows = train(config, progress=progress, force=force)
+    if config.costs != "declared" and (force or not calibrated(config, dataset.catalog)):
+        terminal.say(f"costs are {config.costs}, and these models' are not known yet: calibrating")
+        measure_costs(config, terminal)
+    models = tuple(with_costs(config, rows, dataset.catalog))
+    terminal.table(
+        "Models (the paper's Table 1)",
+        ("stage", "model", "FLOPs/item", "FLOPs/request", "parameters", "AUC", ""),
+        [
+            (
+                row.stage,
+                row.name,
+                f"{row.flops_per_item:,}",
+                f"{row.flops_per_request:,}",
+                f"{row.parameters:,}",
+                f"{row.auc:.3f}",
+                "reused" if row.reused else "",
+            )
+            for row in models
+        ],
+    )
+    pool = load_pool(config, dataset.catalog)
+    space = chain_space(config, pool, len(dataset.catalog))
+    _say_chains(space, terminal)
+    with terminal.progress() as progress:
+        outcome = train_reward(config, dataset, pool, space, force=force, progress=progress)
+    reward = load_reward(config.paths.reward, space, dataset.catalog)
+    publish_first(config, dataset, space, reward, outcome.manifest)
+    calibration = outcome.manifest.calibration
+    terminal.say(
+        f"reward model{' (reused)' if outcome.reused else ''}: Field-RCE {calibration['field_rce']:.3f}, predicted ÷ "
+        f"realised clicks {calibration['bias']:.3f}, correlation of differences between chains "
+        f"{calibration['spread_correlation']:.3f}, on {calibration['users']} validation users"
+    )
+    return Trained(dataset, models, space, outcome, reward.flops_per_request)
+
+
+def open_prices(config: CascadeConfig) -> PriceStore:
+    """The run's price store."""
+    return open_store(config.paths.prices)
+
+
+def train_all(config: CascadeConfig, terminal: Terminal, *, force: bool = False) -> dict[str, Any]:
+    """`greenflow train` as a JSON-able result."""
+    trained = train_models(config, terminal, force=force)
+    return {
+        "models": [asdict(row) for row in trained.models],
+        "chains": len(trained.space),
+        "reward": trained.reward.manifest.calibration,
+        "reused": trained.reward.reused and all(row.reused for row in trained.models),
+    }
+
+
+def serve_until_stopped(
+    config: CascadeConfig,
+    terminal: Terminal,
+    port: int | None,
+    announce: Callable[[dict[str, str]], None] | None = None,
+) -> None:
+    """`greenflow serve`: start the application, say how to call it, stop it on Ctrl-C.
+
+    ``announce`` is told the addresses once the application answers.
+    """
+    from greenflow_ray.serving.local.launch import start
+
+    if port is not None:
+        serving = config.serving.model_copy(update={"port": port})
+        config = config.model_copy(update={"serving": serving})
+    with start(config) as server:
+        if announce is not None:
+            announce(asdict(server))
+        terminal.say(f"serving at {server.url}; try:")
+        terminal.say(f'  curl -X POST {server.url}/v1/recommend -d \'{{"user_id": 42, "k": {config.exposure}}}\'')
+        terminal.say(f"documentation of the calls: {server.url}/docs; stop with Ctrl-C")
+        while True:
+            time.sleep(1)
+
+
+def final_trace(config: CascadeConfig, dataset: Dataset) -> Trace:
+    """The seeded trace of final users that both arms play."""
+    users = dataset.users.user_ids[dataset.users.of(Split.FINAL)]
+    return from_config(config.load, users, config.seed)
+
+
+def play_arm(
+    config: CascadeConfig, dataset: Dataset, trace: Trace, url: str, terminal: Terminal, name: str, **options: Any
+) -> ArmResult:
+    """Play ``trace`` with a progress line and say what came of it; ``options`` are those of the client's ``play``."""
+    result = _play(config, dataset, trace, url, terminal, name=name, k=config.exposure, **options)
+    latency = result.latency_seconds()
+    terminal.say(
+        f"  {name}: {len(trace):,} requests, {result.errors} errors, {int(result.requests.degraded.sum())} degraded, "
+        f"{int(result.requests.clicks.sum()):,} clicks, {result.recounted.sum() / 1e9:,.1f} GFLOPs, "
+        f"p50 {1e3 * latency['p50']:.0f} ms, p99 {1e3 * latency['p99']:.0f} ms"
+    )
+    return result
+
+
+def play_load(
+    config: CascadeConfig,
+    url: str,
+    terminal: Terminal,
+    *,
+    name: str,
+    replayed: Path | None = None,
+    k: int | None = None,
+    criticality: open_loop.Criticality | None = None,
+    judged: bool = True,
+    **changes: Any,
+) -> dict[str, Any]:
+    """`greenflow loadtest`: one trace, declared or ``replayed`` from a file, against a running application.
+
+    A replayed trace needs no prepared data; without data, or if not ``judged``, no clicks are counted and none are sent
+    as feedback. ``k`` None: the cascade's exposure; without data the server's own. ``changes`` are values of
+    :class:`~greenflow_ray.config.LoadConfig` that differ; None changes nothing. Raises ConfigError, DataError,
+    ResourceProblem.
+    """
+    from greenflow_ray.loadtest import picture, shown
+
+    update = {key: value for key, value in changes.items() if value is not None}
+    declared = {**config.model_dump(mode="json"), "load": {**config.load.model_dump(mode="json"), **update}}
+    config = configuration.validated(declared, "options")
+    dataset: Dataset | None = None
+    if replayed is None:
+        dataset = load(config.paths.data)
+        trace = final_trace(config, dataset)
+    elif update:
+        raise ConfigError(f"{', '.join(update)}: {replayed} is replayed as it is; leave these out, or the file")
+    else:
+        trace = replay(replayed)
+        if (config.paths.data / MANIFEST).is_file():
+            dataset = load(config.paths.data)
+        elif judged:
+            terminal.say(f"no data set in {config.paths.data}: no clicks will be counted")
+    if dataset is not None:
+        k = k or config.exposure
+    result = _play(config, dataset if judged else None, trace, url, terminal, name=name, k=k, criticality=criticality)
+    picture.save_png(result, config.paths.loadtest / f"{name}.png")
+    terminal.table(f"Load test {name!r}: {trace.duration_s:g} s against {url}", shown.COLUMNS, shown.rows(result))
+    if doubt := shown.warning(result):
+        terminal.say(f"warning: {doubt}")
+    terminal.say(f"written to {config.paths.loadtest / name}.json, .png and .parquet (a row a request)")
+    return result.totals()
+
+
+def _play(
+    config: CascadeConfig, dataset: Dataset | None, trace: Trace, url: str, terminal: Terminal, **options: Any
+) -> ArmResult:
+    """Play and save; the final users' clicks are used here alone, to judge answers. No data set: nothing is judged."""
+    judge: dict[str, Any] = {}
+    if dataset is not None:
+        clicks = load_clicks(config.paths.data, Split.FINAL)
+        judge = {"clicks": clicks, "user_ids": dataset.users.user_ids, "item_ids": dataset.catalog.item_ids}
+    # A terminal's line is drawn anew; a log gets a further line each time.
+    often = 0.5 if terminal.console.is_terminal else min(max(trace.duration_s / 10, 1.0), 15.0)
+    with terminal.progress() as progress:
+
+        def show(now: LoadProgress) -> None:
+            progress(say(now), min(now.elapsed_s / max(now.duration_s, 1e-9), 1.0))
+
+        speed = ClientOptions(progress_s=often)
+        result = open_loop.play(url, trace, options=speed, on_progress=show, **judge, **options)
+    result.save(config.paths.loadtest)
+    return result
+
+
+def show_report(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """`greenflow report`: print a finished run's report and rebuild its page."""
+    from greenflow_ray.report.contents import Report
+    from greenflow_ray.report.telling.printed import print_report
+    from greenflow_ray.report.telling.publish import rebuild
+
+    path = config.paths.report_json
+    if not path.exists():
+        raise ArtifactError(f"{path}: no report; run `greenflow demo --run {config.run}` first")
+    report = Report.model_validate_json(path.read_text(encoding="utf-8"))
+    rebuild(config.run)
+    print_report(report, terminal.console, config.paths.report_html)
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result

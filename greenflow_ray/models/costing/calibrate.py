@@ -1,0 +1,220 @@
+"""`greenflow calibrate`: what every model instance of a cascade costs here, timed on real requests, counted in torch.
+
+CPU-seconds become FLOP-equivalents by a reference: a dense matrix product on the same thread. So costs stay in one
+unit, and a model that is as efficient as that product costs what its FLOPs say; others cost more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.flop_counter import FlopCounterMode
+
+from greenflow_ray.config import CascadeConfig, StageConfig
+from greenflow_ray.datasets.features import FeatureSource
+from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.errors import DataError
+from greenflow_ray.models import pool
+from greenflow_ray.models.costing.costs import Costs, Fit, ModelCosts, declared
+from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.costing.timing import (
+    Clock,
+    Point,
+    Reference,
+    fit,
+    machine,
+    matrix_product,
+    one_thread,
+    time_points,
+)
+from greenflow_ray.models.scorer import BareCorpusScorer, BareScorer, vet
+from greenflow_ray.models.selection import keep_best
+from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.progress import Progress, part, silent
+
+Ids = npt.NDArray[np.int64]
+
+
+def calibrate(
+    config: CascadeConfig,
+    catalog: Catalog,
+    features: FeatureSource,
+    users: Ids,
+    *,
+    clock: Clock = time.process_time,
+    reference: Reference | None = None,
+    progress: Progress = silent,
+) -> Costs:
+    """Time and count every model of the cascade on requests of ``users`` (ids), as many as a full batch holds.
+
+    A stage's candidates are those that the first model of the stage before keeps, best first, without the history: what
+    serving would hand it. Every model scores the same requests one by one, in small batches and in full ones, at up to
+    three numbers of items of its stage's range. Single-threaded; processes that a scorer starts are not seen.
+    Raises DataError without users, ConfigError where a scorer breaks its contract.
+    """
+    if not len(users):
+        raise DataError(f"{config.paths.data}: no validation users to calibrate with; raise data.split.validation")
+    rng = np.random.default_rng([config.seed, 0xCA1])
+    chosen = rng.permutation(users)[: config.serving.batch_requests]
+    sharing = max(1, config.serving.batch_requests // 4)
+    n_models = sum(len(stage.pool) for stage in config.stages)
+    measured: list[tuple[str, str, BareScorer, tuple[int, ...], Fit, Flops | None]] = []
+    references: list[npt.NDArray[np.float64]] = []
+    standard = reference or matrix_product()
+
+    def naming(name: str) -> Progress:
+        return lambda message, share: progress(f"calibrating: {message} {name}", share)
+
+    with one_thread():
+        requests = features.lookup(chosen)
+        candidates = first_candidates(config.stages[0], catalog, len(chosen))
+        for k, stage in enumerate(config.stages):
+            sizes = sizes_of(stage, len(catalog))
+            candidates = leading(candidates, sizes[-1])
+            following = candidates
+            for i, model in enumerate(stage.pool):
+                scorer = pool.make_scorer(config, model, catalog)
+                score = Asking(scorer, len(catalog), first=k == 0)
+                scores = score.vetted(requests, candidates)
+                if i == 0 and k + 1 < len(config.stages):
+                    keep = sizes_of(config.stages[k + 1], len(catalog))[-1]
+                    following = best(scores, requests, candidates, keep)
+                mine = sizes[-1:] if stage.scales == "corpus" and score.corpus else sizes
+                points = make_points(score, features, chosen, candidates, mine, sharing)
+                done, of = len(measured) / n_models, 1 / n_models
+                seconds, standards = time_points(points, standard, clock, part(naming(model.name), done, done + of))
+                references.append(standards)
+                measured.append((stage.name, model.name, scorer, mine, fit(points, seconds), counted(points, sharing)))
+            candidates = following
+    rate = standard.flops / float(np.median(np.concatenate(references)))
+    keys = cost_keys(config, catalog)
+    return Costs(
+        machine=machine(),
+        reference_flops_per_second=rate,
+        models=tuple(
+            ModelCosts(
+                stage=stage_name,
+                name=name,
+                key=keys[name],
+                sizes=mine,
+                sharing=sharing,
+                declared=declared(scorer, name),
+                counted=flops,
+                timed=per_request_and_item(found, sharing, rate),
+                fit=found,
+            )
+            for stage_name, name, scorer, mine, found, flops in measured
+        ),
+    )
+
+
+def cost_keys(config: CascadeConfig, catalog: Catalog) -> dict[str, str]:
+    """What every model's costs are kept under, by name."""
+    return {m.name: pool.cost_key(config, m, catalog) for stage in config.stages for m in stage.pool}
+
+
+def per_request_and_item(found: Fit, sharing: int, scale: float = 1.0) -> Flops:
+    """A fit as integers, times ``scale``; ``sharing`` requests divide a call's own part."""
+    return Flops(round(found.per_item * scale), round((found.per_request + found.per_call / sharing) * scale))
+
+
+def counted(points: Sequence[Point], sharing: int) -> Flops | None:
+    """FLOPs that torch's own counter sees at the points, solved for item and request; None if it sees none.
+
+    Matrix products count two for each multiply-add; embedding look-ups, element-wise work and everything outside torch
+    count none. That is the convention of :mod:`.flops`, so for the built-in networks, whose cost is
+    a line, the result equals what they declare.
+    """
+    totals = []
+    for point in points:
+        with FlopCounterMode(display=False) as counter:
+            point.run()
+        totals.append(float(counter.get_total_flops()))
+    return per_request_and_item(fit(points, np.array(totals)), sharing) if any(totals) else None
+
+
+def sizes_of(stage: StageConfig, n_items: int) -> tuple[int, ...]:
+    """Up to three numbers of items in a stage's range, increasing; a stage with one scale is also timed below it."""
+    scales = (n_items,) if stage.scales == "corpus" else stage.scales
+    high = max(scales)
+    low = min(scales) if min(scales) < high else max(1, high // 4)
+    return tuple(sorted({low, round((low * high) ** 0.5), high}))
+
+
+def first_candidates(stage: StageConfig, catalog: Catalog, batch: int) -> Ragged:
+    """What the first stage scores for each request: every item, or its widest scale's most popular ones; int32."""
+    widest = sizes_of(stage, len(catalog))[-1]
+    items = catalog.by_popularity()[:widest] if widest < len(catalog) else np.arange(widest)
+    return Ragged.from_lengths(np.tile(items.astype(np.int32), batch), np.full(batch, widest))
+
+
+def best(scores: npt.NDArray[np.float32], requests: RequestBatch, candidates: Ragged, keep: int) -> Ragged:
+    """The best ``keep`` candidates of every request, best first, without what its user has already had."""
+    seen = requests.history
+    width = 1 + max(int(candidates.values.max(initial=0)), int(seen.values.max(initial=0)))
+    had = np.isin(candidates.row_ids * width + candidates.values, seen.row_ids * width + seen.values)
+    unseen = np.where(had, np.float32(-np.inf), scores)
+    return keep_best(unseen, candidates, np.full(len(candidates), keep))[0]
+
+
+class Asking:
+    """Asks a scorer as serving does: the first stage's, if it can, for the whole corpus where all items are due."""
+
+    def __init__(self, scorer: BareScorer, n_items: int, *, first: bool) -> None:
+        self._scorer = scorer
+        self._n_items = n_items
+        self.corpus = scorer if first and isinstance(scorer, BareCorpusScorer) else None
+
+    def __call__(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+        """Scores as the scorer returns them: of ``candidates``, or ``[B, n_items]``."""
+        if self.corpus is not None and len(candidates.values) == self._n_items * len(requests):
+            return self.corpus.score_corpus(requests)
+        return self._scorer.score(requests, candidates)
+
+    def vetted(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+        """Scores of ``candidates``, float32 ``[total]``. Raises ConfigError if they are not what they must be."""
+        scores = self(requests, candidates)
+        if self.corpus is None or len(candidates.values) < self._n_items * len(requests):
+            return vet(self._scorer, scores, len(candidates.values))
+        table = vet(self._scorer, scores, len(requests), self._n_items)
+        return np.asarray(table[candidates.row_ids, candidates.values])
+
+
+def make_points(
+    score: Asking, features: FeatureSource, users: Ids, candidates: Ragged, sizes: Sequence[int], sharing: int
+) -> list[Point]:
+    """All of ``users`` scored one by one, ``sharing`` at a time, and at once; for each number of items in ``sizes``."""
+    points = []
+    for batch in sorted({1, min(sharing, len(users)), len(users)}):
+        parts = np.array_split(np.arange(len(users)), -(-len(users) // batch))
+        requests = [features.lookup(users[rows]) for rows in parts]
+        for n in sizes:
+            handed = [leading(candidates.take(rows), n) for rows in parts]
+            points.append(
+                Point(
+                    _scoring(score, list(zip(requests, handed, strict=True))),
+                    calls=len(parts),
+                    requests=len(users),
+                    items=sum(len(h.values) for h in handed),
+                )
+            )
+    return points
+
+
+def leading(rows: Ragged, n: int) -> Ragged:
+    """The first ``n`` values of every row, all of a shorter one."""
+    dense = rows.padded(n, -1, keep="first")
+    return Ragged.from_lengths(dense[dense >= 0], (dense >= 0).sum(axis=1))
+
+
+def _scoring(score: Asking, batches: list[tuple[RequestBatch, Ragged]]) -> Callable[[], None]:
+    """What a point runs: the scorer alone, for every batch."""
+
+    def run() -> None:
+        for requests, handed in batches:
+            score(requests, handed)
+
+    return run

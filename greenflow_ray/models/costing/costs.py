@@ -1,0 +1,175 @@
+"""What model instances cost: as they declare, or as `greenflow calibrate` timed or counted them on this machine."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError
+
+from greenflow_ray.config import CascadeConfig, Section
+from greenflow_ray.datasets.schema import RequestBatch
+from greenflow_ray.errors import ArtifactError, ConfigError
+from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.scorer import BareCorpusScorer, BareScorer, Scorer
+from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.files import whole
+
+SCHEMA = 1
+
+
+class Fit(Section):
+    """CPU-seconds of ``score`` as a sum: once a call, once a request of the batch, and once for each scored item.
+
+    ``error`` is the root mean square of the relative errors at the points that were timed.
+    """
+
+    per_call: float = Field(ge=0)
+    per_request: float = Field(ge=0)
+    per_item: float = Field(ge=0)
+    error: float = Field(ge=0)
+
+    def seconds(self, items: int, sharing: int) -> float:
+        """CPU-seconds of a request for ``items`` candidates where ``sharing`` requests share a call."""
+        return self.per_call / sharing + self.per_request + self.per_item * items
+
+
+class ModelCosts(Section):
+    """What calibration found of one model instance.
+
+    Attributes:
+        stage, name: which model it is.
+        key: digest of what was measured: weights, code, arguments, item scales and corpus.
+        sizes: numbers of items at which it was measured, for each request.
+        sharing: requests that are taken to share a call, hence its fixed part.
+        declared: what the scorer says of itself; None: it does not say.
+        counted: FLOPs that torch's counter saw; None: none.
+        timed: FLOP-equivalents: CPU-seconds × the reference's FLOP/s.
+        fit: the CPU-seconds themselves.
+    """
+
+    stage: str
+    name: str
+    key: str
+    sizes: tuple[int, ...]
+    sharing: int
+    declared: Flops | None
+    counted: Flops | None
+    timed: Flops
+    fit: Fit
+
+    @property
+    def said(self) -> Flops | None:
+        """FLOPs as declared, or else as counted."""
+        return self.declared or self.counted
+
+    @property
+    def speed(self) -> float | None:
+        """FLOP/s that the model reaches at its widest; None where its FLOPs are not known."""
+        widest = self.sizes[-1]
+        if self.said is None:
+            return None
+        return (self.said.per_request + self.said.per_item * widest) / self.fit.seconds(widest, self.sharing)
+
+
+class Costs(Section):
+    """The content of a run's ``costs.json``."""
+
+    schema_version: int = SCHEMA
+    machine: dict[str, str]
+    reference_flops_per_second: float = Field(gt=0)
+    models: tuple[ModelCosts, ...]
+
+    def rekeyed(self, keys: dict[str, str]) -> Costs:
+        """The same figures for models of the same build and other weights; ``keys`` by model name."""
+        models = tuple(m.model_copy(update={"key": keys[m.name]}) for m in self.models)
+        return self.model_copy(update={"models": models})
+
+
+def write(config: CascadeConfig, costs: Costs) -> None:
+    """Write the run's ``costs.json``; it appears whole or not at all."""
+    with whole(config.paths.costs) as part:
+        part.write_text(costs.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read(config: CascadeConfig) -> Costs:
+    """The run's ``costs.json``. Raises ArtifactError if it is missing, damaged or of another version."""
+    path = config.paths.costs
+    try:
+        costs = Costs.model_validate_json(path.read_bytes())
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise ArtifactError(f"{path}: {reason}, and costs are {config.costs!r}; {_cure(config)}") from error
+    except ValidationError as error:
+        raise ArtifactError(f"{path}: not a file of costs ({error.errors()[0]['msg']}); {_cure(config)}") from error
+    if costs.schema_version != SCHEMA:
+        raise ArtifactError(f"{path}: schema {costs.schema_version}, this version reads {SCHEMA}; {_cure(config)}")
+    return costs
+
+
+def measured(config: CascadeConfig, name: str, key: str) -> ModelCosts:
+    """What was measured of a model. Raises ArtifactError if nothing was, or not of what ``key`` stands for."""
+    found = next((m for m in read(config).models if m.name == name), None)
+    if found is None:
+        raise ArtifactError(f"{config.paths.costs}: holds no model {name!r}; {_cure(config)}")
+    if found.key != key:
+        raise ArtifactError(
+            f"{config.paths.costs}: model {name!r} was measured with other weights, code, arguments, item scales or "
+            f"data; {_cure(config)}"
+        )
+    return found
+
+
+def in_force(config: CascadeConfig, found: ModelCosts) -> Flops:
+    """A measured model's costs of the configured kind. Raises ConfigError if torch counted nothing."""
+    if config.costs == "timed":
+        return found.timed
+    if found.counted is None:
+        raise ConfigError(
+            f"costs: model {found.name!r} has no counted FLOPs, for only torch's are seen, not those of numpy or "
+            "scikit-learn; set `costs: timed`"
+        )
+    return found.counted
+
+
+def declared(scorer: BareScorer, name: str) -> Flops | None:
+    """What a scorer says of itself, None if it says nothing. Raises ConfigError if that is no whole number from 0."""
+    if not isinstance(scorer, Scorer):
+        return None
+    said = {}
+    for attribute in ("flops_per_item", "flops_per_request"):
+        value = getattr(scorer, attribute)
+        try:
+            said[attribute] = operator.index(value)
+        except TypeError:
+            said[attribute] = -1
+        if said[attribute] < 0:
+            raise ConfigError(f"model {name!r}: {attribute} is {value!r}; give a whole number of FLOPs, 0 or more")
+    return Flops(said["flops_per_item"], said["flops_per_request"])
+
+
+def costed(scorer: BareScorer, flops: Flops) -> Scorer:
+    """The same scorer, with these costs whatever it says itself; a corpus scorer stays one."""
+    return _CostedCorpus(scorer, flops) if isinstance(scorer, BareCorpusScorer) else _Costed(scorer, flops)
+
+
+class _Costed:
+    def __init__(self, scorer: BareScorer, flops: Flops) -> None:
+        self._scorer = scorer
+        self.flops_per_item = flops.per_item
+        self.flops_per_request = flops.per_request
+
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+        return self._scorer.score(requests, candidates)
+
+
+class _CostedCorpus(_Costed):
+    _scorer: BareCorpusScorer
+
+    def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
+        return self._scorer.score_corpus(requests)
+
+
+def _cure(config: CascadeConfig) -> str:
+    return f"run `greenflow calibrate --run {config.run}`"

@@ -1,0 +1,1 @@
+"""The paper's four architectures, and what they share."""

@@ -1,0 +1,220 @@
+"""What the four architectures share: embeddings, the split into user side, item tables and match, and serving.
+
+A network is three functions. ``tables`` computes all that depends on the item alone, for every item: in training at
+each step, at serving once, when the model is loaded. ``users`` computes all that depends on the user alone, once a
+request. ``match`` does what is left, for every candidate: this is what an item costs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes, UserInputs, popularity_features
+
+if TYPE_CHECKING:
+    from greenflow_ray.datasets.schema import Catalog, RequestBatch
+    from greenflow_ray.models.costing.flops import Flops
+    from greenflow_ray.ragged import Ragged
+
+Tensors = tuple[Tensor, ...]
+
+
+class Network(nn.Module, ABC):
+    """Base of the architectures."""
+
+    Args: ClassVar[type[NetworkArgs]]
+    scores_corpus: ClassVar[bool] = False
+
+    def __init__(self, args: NetworkArgs, sizes: Sizes, catalog: Catalog) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self._sees = args.sees
+        if args.sees("content"):
+            self.content = nn.Embedding(max(sizes.item_tokens, 1), args.width)
+            nn.init.normal_(self.content.weight, std=0.1)
+        if args.sees("id"):
+            self.identity = nn.Embedding(sizes.items, args.width)
+            nn.init.normal_(self.identity.weight, std=0.01)
+        if args.sees("context"):
+            self.context = nn.Embedding(sizes.user_tokens + 1, args.context_width)  # the last: tokens we do not know
+            nn.init.normal_(self.context.weight, std=0.1)
+        self._width = args.width
+        self.token_values: Tensor
+        self.token_offsets: Tensor
+        self.popularity: Tensor
+        buffers = {
+            "token_values": torch.from_numpy(catalog.tokens.values.astype(np.int64)),
+            "token_offsets": torch.from_numpy(catalog.tokens.offsets[:-1].astype(np.int64)),
+            "popularity": popularity_features(catalog),
+        }
+        for name, value in buffers.items():  # they come from the catalog, not from the weights
+            self.register_buffer(name, value, persistent=False)
+
+    @property
+    @abstractmethod
+    def flops(self) -> Flops:
+        """What the network costs at serving."""
+
+    @abstractmethod
+    def tables(self) -> Tensors:
+        """All that depends on the item alone: tensors ``[n_items, …]``, the first of them item vectors."""
+
+    @abstractmethod
+    def users(self, inputs: UserInputs, tables: Tensors) -> Tensors:
+        """All that depends on the user alone: tensors ``[B, …]``."""
+
+    @abstractmethod
+    def match(self, users: Tensors, items: Tensors) -> Tensor:
+        """Scores ``[B, n]`` of each user's ``n`` candidates: ``users`` are ``[B, …]``, ``items`` ``[B, n, …]``."""
+
+    def match_corpus(self, users: Tensors, tables: Tensors) -> Tensor:
+        """Scores of every item, ``[B, n_items]``; recall models override it by something faster."""
+        return self.match(users, tuple(t.expand(len(users[0]), *t.shape) for t in tables))
+
+    def training_step(
+        self,
+        inputs: UserInputs,
+        candidates: Tensor,
+        noise: Tensor,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor | None]:
+        """Scores of ``candidates``, int64 ``[B, n]``, and an auxiliary loss where the architecture has one.
+
+        ``noise`` are uniformly drawn items, int64 ``[B, L]``, for the auxiliary loss.
+        """
+        tables = self.tables()
+        return self.match(self.users(inputs, tables), pick(tables, candidates)), None
+
+    def warm_start(self, factors: Tensor) -> None:
+        """Begin with item ``factors``, ``[n_items, width]``: tokens at their items' mean, identities at the rest."""
+        rest = factors
+        if self._sees("content") and len(self.token_values):
+            lengths = torch.diff(self.token_offsets, append=torch.tensor([len(self.token_values)]))
+            owners = torch.repeat_interleave(torch.arange(self.sizes.items), lengths)
+            sums = torch.zeros_like(self.content.weight).index_add(0, self.token_values, factors[owners])
+            counts = torch.bincount(self.token_values, minlength=len(sums)).clamp(min=1).unsqueeze(1)
+            self.content.weight.data.copy_(sums / counts)
+            rest = factors - F.embedding_bag(
+                self.token_values, self.content.weight.detach(), self.token_offsets, mode="mean"
+            )
+        if self._sees("id"):
+            self.identity.weight.data.copy_(rest)
+
+    def item_vectors(self) -> Tensor:
+        """Content and identity of every item, ``[n_items, width]``."""
+        vectors = torch.zeros(self.sizes.items, self._width)
+        if self._sees("content") and len(self.token_values):
+            vectors = vectors + F.embedding_bag(self.token_values, self.content.weight, self.token_offsets, mode="mean")
+        if self._sees("id"):
+            vectors = vectors + self.identity.weight
+        return vectors
+
+    def with_popularity(self, vectors: Tensor) -> Tensor:
+        """Item vectors ``[n_items, width]``, joined by popularity if the network sees it."""
+        return torch.cat([vectors, self.popularity], 1) if self._sees("popularity") else vectors
+
+    def _context(self, inputs: UserInputs) -> Tensor:
+        """Mean of the context tokens' vectors, weighted where tokens have weights, ``[B, context_width]``."""
+        if inputs.shares is None:
+            return F.embedding_bag(inputs.tokens, self.context.weight, inputs.offsets, mode="mean")
+        return F.embedding_bag(
+            inputs.tokens, self.context.weight, inputs.offsets, mode="sum", per_sample_weights=inputs.shares
+        )
+
+    def user_vector(self, inputs: UserInputs, history: Tensor) -> Tensor:
+        """Context, mean of the ``history`` vectors ``[B, L, width]``, mean popularity: ``[B, user_width]``."""
+        parts = []
+        if self._sees("context"):
+            parts.append(self._context(inputs))
+        if self._sees("history"):
+            share = (inputs.mask / inputs.mask.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
+            parts.append((history * share).sum(1))
+            if self._sees("popularity"):
+                parts.append((F.embedding(inputs.history, self.popularity) * share).sum(1))
+        return torch.cat(parts, 1) if parts else torch.zeros(len(inputs.history), 1)
+
+
+def pick(tables: Tensors, items: Tensor) -> Tensors:
+    """Rows ``items``, int64 ``[B, n]``, of every table ``[n_items, width]``: ``[B, n, width]`` each."""
+    return tuple(F.embedding(items, table) for table in tables)
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Fully connected layers with ReLU between them (none at the end)."""
+    steps: list[nn.Module] = []
+    for a, b in pairwise(widths):
+        steps += [nn.ReLU(), nn.Linear(a, b)]
+    return nn.Sequential(*steps[1:])
+
+
+PAIRS = 2048
+"""Pairs of request and candidate matched at once: so many layers' outputs stay in a core's cache."""
+
+
+class TorchScorer:
+    """Serves a network: :class:`~greenflow_ray.models.scorer.Scorer` over ragged batches."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network.eval()
+        self.flops_per_item = network.flops.per_item
+        self.flops_per_request = network.flops.per_request
+        with torch.inference_mode():
+            self.tables = tuple(t.contiguous() for t in network.tables())
+
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+        """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``.
+
+        Requests with equally many candidates are matched together, as dense blocks: a batch holds few distinct item
+        scales, and no work is spent on padding.
+        """
+        out = np.empty(len(candidates.values), dtype=np.float32)
+        if not len(out):
+            return out
+        items = torch.from_numpy(candidates.values.astype(np.int64))
+        with torch.inference_mode():
+            users = self.network.users(UserInputs.of(requests, self.network.sizes), self.tables)
+            for rows, block in equal_blocks(candidates, PAIRS):
+                who = torch.from_numpy(rows)
+                mine = users if len(rows) == len(requests) else tuple(u[who] for u in users)
+                chosen = items[torch.from_numpy(block)]
+                scores = self.network.match(mine, pick(self.tables, chosen))
+                out[block] = scores.numpy()
+        return out
+
+
+class TorchCorpusScorer(TorchScorer):
+    """A :class:`TorchScorer` whose network can score the whole corpus in one product."""
+
+    def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
+        """Scores of every item, float32 ``[B, n_items]``."""
+        with torch.inference_mode():
+            users = self.network.users(UserInputs.of(requests, self.network.sizes), self.tables)
+            scores: npt.NDArray[np.float32] = self.network.match_corpus(users, self.tables).numpy()
+            return scores
+
+
+def equal_blocks(candidates: Ragged, most: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Part the rows by length, and by ``most`` values: the rows ``[g]`` and where their values lie ``[g, length]``.
+
+    None is empty; a longer row is a block of its own.
+    """
+    lengths = candidates.lengths
+    blocks = []
+    for length in np.unique(lengths[lengths > 0]):
+        rows = np.flatnonzero(lengths == length)
+        step = max(1, most // int(length))
+        parts = np.split(rows, range(step, len(rows), step))
+        blocks += [(part, candidates.offsets[part][:, None] + np.arange(length)) for part in parts]
+    return blocks
+
+
+def scorer_for(network: Network) -> TorchScorer:
+    """Wrap a network in the scorer that fits it."""
+    return TorchCorpusScorer(network) if network.scores_corpus else TorchScorer(network)

@@ -1,0 +1,1 @@
+"""Fitting the cascade's models on training users, and keeping them."""

@@ -1,0 +1,231 @@
+"""`greenflow train`: fit every model of the cascade on training users, judge it on validation users, keep it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
+from greenflow_ray.datasets import storage
+from greenflow_ray.datasets.features import TableFeatures
+from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
+from greenflow_ray.errors import InvalidInput
+from greenflow_ray.models import pool
+from greenflow_ray.models.costing import costs
+from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.networks import architectures
+from greenflow_ray.models.networks.network import Network, scorer_for
+from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes
+from greenflow_ray.models.scorer import BareScorer, vet
+from greenflow_ray.models.training import artifacts
+from greenflow_ray.models.training.sampling import Sampler, evaluation_pairs
+from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.progress import Progress, silent
+
+CODE_VERSION = 1
+"""Raised whenever the code of training or of a network changes what weights mean; part of every digest."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One line of the models' table (the paper's Table 1).
+
+    Costs are those in force, or what the model declares (0: nothing) as long as they have not been measured.
+    """
+
+    stage: str
+    name: str
+    flops_per_item: int
+    flops_per_request: int
+    parameters: int
+    auc: float
+    reused: bool
+
+
+def train(
+    config: CascadeConfig,
+    *,
+    force: bool = False,
+    only: Collection[str] | None = None,
+    progress: Progress = silent,
+) -> list[ModelRow]:
+    """Train, or reuse, every model of the cascade over the prepared set in ``config.paths.data``.
+
+    A model is reused while data, training settings, its own settings, seed and code version stay the same and its
+    weights pass their checksum, unless ``force``; ``only`` names some of them. Models with a factory of their own are
+    not trained, only judged. Final and reward users' clicks are never read. Raises DataError if no data is prepared.
+    """
+    dataset = storage.load(config.paths.data)
+    config.check_corpus(len(dataset.catalog))
+    todo = [(s.name, m) for s in config.stages for m in s.pool if only is None or m.name in only]
+    rows = []
+    for i, (stage, model) in enumerate(todo):
+
+        def report(message: str, share: float, *, done: int = i, name: str = model.name) -> None:
+            progress(f"models: {name}: {message}", (done + share) / len(todo))
+
+        if model.factory == TRAINED:
+            rows.append(_train_one(config, dataset, stage, model, report, force=force))
+        else:
+            rows.append(_judge_one(config, dataset, stage, model))
+        report(f"AUC {rows[-1].auc:.3f}" + (", reused" if rows[-1].reused else ""), 1.0)
+    known = config.costs != "declared" and pool.calibrated(config, dataset.catalog)
+    return with_costs(config, rows, dataset.catalog) if known else rows
+
+
+def with_costs(config: CascadeConfig, rows: Sequence[ModelRow], catalog: Catalog) -> list[ModelRow]:
+    """The rows with the costs that chains are made of. Raises ArtifactError where these are yet to be measured."""
+    if config.costs == "declared":
+        return list(rows)
+    models = {model.name: model for stage in config.stages for model in stage.pool}
+    found = [costs.in_force(config, pool.measured(config, models[row.name], catalog)) for row in rows]
+    return [
+        replace(row, flops_per_item=flops.per_item, flops_per_request=flops.per_request)
+        for row, flops in zip(rows, found, strict=True)
+    ]
+
+
+def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig) -> ModelRow:
+    """The row of a model that is not ours to train."""
+    scorer = pool.make_scorer(config, model, dataset.catalog)
+    flops = costs.declared(scorer, model.name) or Flops(0, 0)
+    score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
+    return ModelRow(stage, model.name, flops.per_item, flops.per_request, 0, score, reused=True)
+
+
+def _train_one(
+    config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig, report: Progress, *, force: bool
+) -> ModelRow:
+    architecture, args = architectures.resolve(model)
+    weights = pool.weights_path(config, model)
+    digest = hashlib.sha256(
+        f"{CODE_VERSION} {dataset.digest} {config.digest('training', 'seed', 'history_length')} {architecture} "
+        f"{model.name} {args.model_dump_json()}".encode()
+    ).hexdigest()
+    held = None if force else _held(weights, digest)
+    if held is None:
+        sizes = Sizes(
+            len(dataset.catalog),
+            len(dataset.catalog.vocabulary),
+            len(dataset.users.vocabulary),
+            config.history_length,
+        )
+        clicks = storage.load_clicks(config.paths.data, Split.TRAIN)
+        network = fit(config, dataset, clicks, architecture, args, sizes, report)
+        validation = storage.load_clicks(config.paths.data, Split.VALIDATION)
+        blob = artifacts.dump_weights(network)
+        held = artifacts.ModelManifest(
+            name=model.name,
+            stage=stage,
+            architecture=architecture,
+            args=args.model_dump(mode="json"),
+            history_length=config.history_length,
+            user_tokens=sizes.user_tokens,
+            sha256=hashlib.sha256(blob).hexdigest(),
+            digest=digest,
+            catalog=pool.catalog_digest(dataset.catalog),
+            data=dataset.digest,
+            flops_per_item=network.flops.per_item,
+            flops_per_request=network.flops.per_request,
+            parameters=sum(p.numel() for p in network.parameters()),
+            auc=auc(scorer_for(network), dataset, validation, config.seed),
+        )
+        artifacts.save(weights, blob, held)
+        reused = False
+    else:
+        reused = True
+    return ModelRow(
+        stage, model.name, held.flops_per_item, held.flops_per_request, held.parameters, held.auc, reused=reused
+    )
+
+
+def _held(weights: Path, digest: str) -> artifacts.ModelManifest | None:
+    """The manifest of an intact model with this digest, if there is one."""
+    try:
+        manifest = artifacts.read_manifest(weights)
+        if manifest.digest != digest:
+            return None
+        artifacts.read_weights(weights, manifest)
+        return manifest
+    except InvalidInput:
+        return None
+
+
+def fit(
+    config: CascadeConfig,
+    dataset: Dataset,
+    clicks: Clicks,
+    architecture: str,
+    args: NetworkArgs,
+    sizes: Sizes,
+    report: Progress = silent,
+) -> Network:
+    """Train one network on the training users' ``clicks``: binary cross-entropy, Adam, rate falling linearly to zero.
+
+    Deterministic for a seed and a number of torch threads; torch's global generator is left as it was.
+    """
+    settings = config.training
+    rng = np.random.default_rng([config.seed, 0x7124])
+    sampler = Sampler(dataset, clicks, settings, sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = architectures.build(architecture, args, sizes, dataset.catalog)
+    network.warm_start(sampler.item_factors(args.width))
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    epochs = settings.epochs * args.passes
+    total = epochs * sampler.steps()
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / max(total, 1)))
+    step, average = 0, 0.0
+    network.train()
+    for _ in range(epochs):
+        for batch in sampler.epoch(rng):
+            optimiser.zero_grad(set_to_none=True)
+            scores, extra = network.training_step(batch.inputs, batch.candidates, batch.noise)
+            loss = F.binary_cross_entropy_with_logits(
+                scores + batch.shift, batch.labels, batch.weights, reduction="sum"
+            )
+            loss = loss / batch.weights.sum().clamp(min=1)
+            (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            step += 1
+            average = float(loss.detach()) if step == 1 else 0.95 * average + 0.05 * float(loss.detach())
+            if step % 10 == 0 or step == total:
+                report(f"step {step} of {total}, loss {average:.3f}", step / total)
+    return network.eval()
+
+
+def auc(scorer: BareScorer, dataset: Dataset, clicks: Clicks, seed: int) -> float:
+    """How often a held-out click outranks a uniformly drawn non-click of the same user, the mean over all pairs.
+
+    Ties count a half. The pairs depend on ``seed`` alone, so all models are judged on the same. NaN without any pair.
+    """
+    history = dataset.users.history.take(clicks.users)
+    rng = np.random.default_rng([seed, 0xA0C])
+    kept, positive, negative = evaluation_pairs(clicks, history, len(dataset.catalog), rng)
+    features = TableFeatures(dataset.users)
+    wins = pairs = 0.0
+    for start in range(0, len(kept), 64):
+        part = np.arange(start, min(start + 64, len(kept)))
+        ours, theirs = positive.take(part), negative.take(part)
+        requests = features.rows(clicks.users[kept[part]])
+        p, q = (_blocks(vet(scorer, scorer.score(requests, c), len(c.values)), c) for c in (ours, theirs))
+        above, equal = p[:, :, None] > q[:, None, :], p[:, :, None] == q[:, None, :]
+        real = ~(np.isnan(p)[:, :, None] | np.isnan(q)[:, None, :])
+        wins += float(above.sum()) + 0.5 * float((equal & real).sum())
+        pairs += float(real.sum())
+    return wins / pairs if pairs else float("nan")
+
+
+def _blocks(
+    scores: np.ndarray[tuple[int, ...], np.dtype[np.float32]], rows: Ragged
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Scores as a dense block, NaN where a row ends."""
+    return Ragged(scores, rows.offsets).padded(int(rows.lengths.max()), np.nan)

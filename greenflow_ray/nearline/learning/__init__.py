@@ -1,0 +1,1 @@
+"""What the log teaches: clicks joined to samples, and what other policies would have earned."""

@@ -1,0 +1,203 @@
+"""Clicks joined to samples by request id with Ray Data: shuffled by a hash of the id, matched part by part."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.errors import DataError
+from greenflow_ray.nearline.cluster import connected
+from greenflow_ray.nearline.learning.dataset import Manifest, Summary, schema_of, write_manifest
+from greenflow_ray.nearline.learning.match import (
+    CLICK_COLUMNS,
+    PART,
+    SAMPLE_COLUMNS,
+    Counts,
+    click_rows,
+    match,
+    sample_rows,
+)
+from greenflow_ray.nearline.reading.eligible import Window, listed, look, refuse_many, set_aside
+from greenflow_ray.nearline.reading.scan import run, scan
+from greenflow_ray.nearline.reading.vetting import FAULTS, BadFile, plain_footer, unreadable
+from greenflow_ray.serving.logs.clicks import FEEDBACK_SCHEMA
+from greenflow_ray.support.files import whole
+from greenflow_ray.support.progress import Progress, silent
+from greenflow_ray.support.terminal import Terminal
+
+HORIZON_S = 3600.0
+"""Clicks of this many seconds after the answer count, unless told otherwise."""
+PARTITION_BYTES = 64 << 20
+"""Rows that are matched at once take about this much memory; one task holds a few copies."""
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Vetted files of clicks: ``files`` with ``rows`` rows in all, and those that are ``bad``."""
+
+    files: tuple[Path, ...]
+    rows: int
+    bad: tuple[BadFile, ...]
+
+    def without(self, bad: Sequence[BadFile]) -> Feedback:
+        """The same once ``bad`` of its files have turned out to be unreadable; rows are counted again."""
+        gone = {file.path for file in bad}
+        left = tuple(f for f in self.files if f not in gone)
+        return Feedback(left, _rows(left), (*self.bad, *bad))
+
+
+def look_at_feedback(folder: Path) -> Feedback:
+    """Vet all files of clicks in ``folder`` by their footers."""
+    files: list[Path] = []
+    bad: list[BadFile] = []
+    rows = 0
+    for path, _ in listed(folder):
+        try:
+            rows += plain_footer(path, FEEDBACK_SCHEMA)
+            files.append(path)
+        except FileNotFoundError:
+            continue
+        except FAULTS as error:
+            bad.append(BadFile.of(path, error))
+    return Feedback(tuple(files), rows, tuple(bad))
+
+
+def join_run(config: CascadeConfig, terminal: Terminal, *, horizon_s: float, address: str | None) -> dict[str, Any]:
+    """`greenflow join`: joins and says what came of it; returns the summary as JSON-able values."""
+    with terminal.progress() as progress:
+        summary = join_logs(config, horizon_s=horizon_s, address=address, progress=progress)
+    terminal.say(summary.line())
+    if not summary.feedback_files:
+        terminal.say(f"warning: {config.paths.feedback} holds no feedback; every sample counts as one without a click")
+    terminal.say(f"written to {config.paths.joined}")
+    return summary.model_dump(mode="json")
+
+
+def join_logs(
+    config: CascadeConfig,
+    *,
+    horizon_s: float = HORIZON_S,
+    address: str | None = None,
+    clock: Callable[[], float] = time.time,
+    progress: Progress = silent,
+) -> Summary:
+    """Join all samples that are still kept to all feedback, and write ``joined/`` anew.
+
+    Rows of the newest sample file's chain space are joined. Memory is bounded by ``PARTITION_BYTES`` a task, whatever
+    the logs hold. Files that cannot be read are set aside. Raises DataError if there is no sample, or more than 5 % of
+    the sample or feedback files are bad; the join before stays then.
+    """
+    if not horizon_s > 0:
+        raise DataError(f"horizon: {horizon_s:g} s; give the seconds after an answer in which a click counts, above 0")
+    began, now = time.monotonic(), clock()
+    paths = config.paths
+    progress("looking at files", 0.0)
+    samples = look(paths.samples, float("-inf"), SAMPLE_COLUMNS)
+    feedback = look_at_feedback(paths.feedback)
+    _refuse(config, samples, feedback)
+    stem = f"joined-{int(1000 * now):013d}-{secrets.token_hex(4)}"
+    try:
+        with connected(address):
+            try:
+                counts, files = _join(paths.joined, stem, samples, feedback, horizon_s, now, progress)
+            except DataError:
+                bad_samples = unreadable(samples.files, SAMPLE_COLUMNS)
+                bad_feedback = unreadable(feedback.files, CLICK_COLUMNS)
+                if not (bad_samples or bad_feedback):
+                    raise
+                samples, feedback = samples.without(bad_samples), feedback.without(bad_feedback)
+                _refuse(config, samples, feedback)
+                counts, files = _join(paths.joined, stem, samples, feedback, horizon_s, now, progress)
+        set_aside(samples.bad, paths.samples)
+        set_aside(feedback.bad, paths.feedback)
+        summary = Summary(
+            samples=counts.samples,
+            clicked=counts.clicked,
+            open=counts.open,
+            clicks=counts.clicks,
+            duplicate_samples=_rows(samples.files) - counts.samples,
+            duplicate_clicks=feedback.rows - counts.unique,
+            late_clicks=counts.late,
+            orphan_clicks=counts.orphans,
+            sample_files=len(samples.files),
+            feedback_files=len(feedback.files),
+            bad_files=len(samples.bad) + len(feedback.bad),
+            other_files=samples.other,
+            horizon_s=horizon_s,
+            joined_at=now,
+            seconds=time.monotonic() - began,
+        )
+        costs = tuple(samples.costs.tolist())
+        manifest = Manifest(chains=samples.chains, costs=costs, names=samples.names, files=files, summary=summary)
+        write_manifest(paths.joined, manifest)
+    except BaseException:
+        for half in paths.joined.glob(f"{stem}-*.parquet"):
+            with suppress(OSError):
+                half.unlink()
+        raise
+    return summary
+
+
+def _refuse(config: CascadeConfig, samples: Window, feedback: Feedback) -> None:
+    refuse_many(samples.bad, samples.seen, config.paths.samples)
+    refuse_many(feedback.bad, len(feedback.files) + len(feedback.bad), config.paths.feedback, "feedback")
+    if not samples.files:
+        raise DataError(f"{config.paths.samples}: no sample files; serve traffic first, then join within retention_s")
+
+
+def _join(
+    folder: Path, stem: str, samples: Window, feedback: Feedback, horizon_s: float, now: float, progress: Progress
+) -> tuple[Counts, tuple[str, ...]]:
+    """Shuffle, match, write the parts; returns their counts and names. Raises DataError if a file cannot be read."""
+    width = len(samples.costs)
+    size = _rows(samples.files) * (4 * width + 120) + feedback.rows * 80
+    parts = 1 + size // PARTITION_BYTES
+    schema = schema_of(samples.chains, tuple(samples.costs.tolist()), samples.names)
+
+    def write(rows: pa.Table) -> pa.Table:
+        table, counts = match(rows, schema, horizon_s, now)
+        name = f"{stem}-{rows[PART][0].as_py():05d}.parquet"
+        if len(table):
+            with whole(folder / name) as part:
+                pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+        return pa.table({"file": [name if len(table) else ""], **{k: [v] for k, v in asdict(counts).items()}})
+
+    def work() -> tuple[Counts, tuple[str, ...]]:
+        total, names = Counts(), []
+        rows = scan(samples.files, SAMPLE_COLUMNS).map_batches(
+            sample_rows, batch_format="pyarrow", batch_size=None, fn_kwargs={"parts": parts}
+        )
+        if feedback.files:
+            clicks = scan(feedback.files, CLICK_COLUMNS)
+            rows = rows.union(
+                clicks.map_batches(click_rows, batch_format="pyarrow", batch_size=None, fn_kwargs={"parts": parts})
+            )
+        grouped = rows.groupby(PART, num_partitions=parts).map_groups(write, batch_format="pyarrow")
+        progress("joining clicks to samples", 0.1)
+        for done, row in enumerate(grouped.iter_rows(), 1):
+            name = row.pop("file")
+            total += Counts(**row)
+            if name:
+                names.append(name)
+            progress("joining clicks to samples", 0.1 + 0.9 * min(done / parts, 1.0))
+        return total, tuple(sorted(names))
+
+    return run(work)
+
+
+def _rows(files: Sequence[Path]) -> int:
+    """Rows of vetted files by their footers; a file that is gone by now has none."""
+    total = 0
+    for path in files:
+        with suppress(FileNotFoundError):
+            total += pq.read_metadata(path).num_rows
+    return total

@@ -1,0 +1,1 @@
+"""Samples to a frontier to a published price."""

@@ -1,0 +1,1 @@
+"""Compiled passes over reward rows: hulls, tallies, choices; without temporaries, on every core."""

@@ -1,0 +1,1 @@
+"""What the pricing engine is measured against."""

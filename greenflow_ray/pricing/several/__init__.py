@@ -1,0 +1,1 @@
+"""Several budgets at once."""

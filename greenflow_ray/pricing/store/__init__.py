@@ -1,0 +1,1 @@
+"""Where frontiers are published by compare-and-swap: SQLite by default, Redis for a cluster."""

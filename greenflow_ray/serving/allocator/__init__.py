@@ -1,0 +1,1 @@
+"""Which chain each request gets, decided in memory."""

@@ -1,0 +1,169 @@
+"""The gateway: Serve's ingress. Wires the HTTP face to the cascade's replicas and the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError
+
+from greenflow_ray.chains import ChainSpace
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.serving.allocator.replica import ALLOCATOR, LiveAllocator
+from greenflow_ray.serving.gateway.cascade_path import Busy, CascadePath, PathSettings
+from greenflow_ray.serving.gateway.receipts import Account
+from greenflow_ray.serving.gateway.recommender import LedgerCalls, Recommender, within
+from greenflow_ray.serving.http.messages import Budget
+from greenflow_ray.serving.http.routes import Unavailable, build_web
+from greenflow_ray.serving.ledger.actor import usage
+from greenflow_ray.serving.ledger.client import Exchange
+from greenflow_ray.serving.logs.clicks import FeedbackLog
+from greenflow_ray.serving.metrics import GatewayMetrics
+from greenflow_ray.serving.sources import load_source
+from greenflow_ray.serving.wire import Settlement
+
+LEDGER_TIMEOUT_S = 2.0
+PING_TIMEOUT_S = 2.0
+BY_VALUE = 2 << 20
+"""Messages below this many bytes go by gRPC, which halves a hop; larger ones (gRPC refuses 4 MB) by shared memory."""
+
+
+@serve.ingress()
+class Gateway:
+    """One gateway replica."""
+
+    def __init__(
+        self, session: str, config: CascadeConfig, space: ChainSpace, allocator: Any, stages: dict[str, Any]
+    ) -> None:
+        """``allocator`` (None: this gateway gets its own) and ``stages`` (by model name) are Serve's handles."""
+        context = serve.get_replica_context()
+        self._deployment = context.deployment
+        self._replica = context.replica_id.unique_id
+        self._config = config
+        self._stages = stages
+        source = load_source(config)
+        catalog = source.catalog
+        self._own = allocator is None
+        self._allocator = allocator or LiveAllocator(session, config, space, source, f"{self._replica}/{ALLOCATOR}")
+        allocate = self._allocator.allocate if self._own else _call(_carried(allocator, config, space).allocate)
+        serving = config.serving
+        settings = PathSettings(
+            serving.deadline_s,
+            serving.allocator_deadline_s,
+            space.index(config.budget.safe_chain),
+            serving.batch_flops,
+        )
+        self._account = Account(self._replica, space)
+        path = CascadePath(
+            space,
+            settings,
+            catalog.by_popularity(),
+            catalog.popularity,
+            allocate,
+            {model: _call(_carried(handle, config, space).score) for model, handle in stages.items()},
+            late=self._account.late,
+        )
+        self._feedback = FeedbackLog(config.paths.feedback, config.sampling)
+        calls = LedgerCalls(self._budget, self._set_budget, self._stats, self._ready)
+        self._service = Recommender(space, catalog, path, self._account, self._feedback, calls, serving)
+        self._metrics = GatewayMetrics()
+        self._counted: tuple[Counter[str], ...] = (Counter(), Counter(), Counter(), Counter())
+        self._exchange = Exchange(
+            session, config, space, "settle", self._report, self._record, period_s=config.budget.settle_s
+        )
+        self._exchange.start()
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """The HTTP face over this replica's service."""
+        serving = self._config.serving
+        return build_web(self._service, exposure=self._config.exposure, body_limit=serving.body_limit)
+
+    async def __del__(self) -> None:
+        """Called by Serve before a replica ends: no click and no receipt is lost."""
+        if hasattr(self, "_exchange"):
+            await asyncio.to_thread(self._feedback.close)
+            await asyncio.to_thread(self._exchange.close)
+            if self._own:
+                await self._allocator.close()
+
+    def _report(self) -> Settlement:
+        used = usage(self._deployment, self._replica)
+        others = self._allocator.usage().cpu_seconds if self._own else 0.0
+        return self._account.settlement(replace(used, cpu_seconds=used.cpu_seconds - others))
+
+    def _record(self, budget: dict[str, Any]) -> None:
+        """Metrics of what has come since the last exchange, off the request path."""
+        self._metrics.follow(budget)
+        others = Counter({"shed": self._service.shed, "dropped": self._feedback.dropped})
+        now = (*self._account.counters(), others)
+        answers, flops, reasons, rest = (new - old for new, old in zip(now, self._counted, strict=True))
+        self._counted = now
+        latencies, hops = self._account.drain()
+        self._metrics.record(latencies, hops, flops, answers, reasons, rest["shed"], rest["dropped"])
+
+    async def _ledger(self, call: Callable[[Any], Any]) -> Any:
+        """One call to the ledger. Raises Unavailable."""
+        try:
+            return await within(call(self._exchange.handle), LEDGER_TIMEOUT_S)
+        except (RayError, TimeoutError, ValueError) as error:
+            raise Unavailable from error
+
+    async def _budget(self) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.budget.remote())
+        return answer
+
+    async def _set_budget(self, order: Budget) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.set_budget.remote(order))
+        return answer
+
+    async def _stats(self, since: float) -> dict[str, Any]:
+        """The ledger's account, after this gateway's own and an allocator's latest word."""
+        await _pong(self._allocator.exchange)
+        # Once more if it has just failed: the ledger may have been restarted and not know our last word yet.
+        if not await asyncio.to_thread(self._exchange.once) and not await asyncio.to_thread(self._exchange.once):
+            raise Unavailable
+        answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.stats.remote(since))
+        return answer
+
+    async def _ready(self) -> tuple[bool, dict[str, bool]]:
+        """Recommendations need allocator and stages; without the ledger they go on at the last price."""
+        names = [ALLOCATOR, *self._stages]
+        handles = [self._allocator, *self._stages.values()]
+        parts = dict(zip(names, await asyncio.gather(*(_pong(h.ping) for h in handles)), strict=True))
+        ready = all(parts.values())
+        parts["ledger"] = await _pong(lambda: self._exchange.handle.pid.remote())
+        return ready, parts
+
+
+def _carried(handle: Any, config: CascadeConfig, space: ChainSpace) -> Any:
+    """The handle with the transport that fits its largest message: items and scores, or every chain's reward."""
+    width = max(8 * int(space.items[:, 1:].max()), 4 * len(space))
+    return handle.options(_by_reference=config.serving.batch_requests * (width + 256) > BY_VALUE)
+
+
+def _call(method: Any) -> Callable[[Any], Awaitable[Any]]:
+    """A handle's method as a coroutine function whose overload is :class:`Busy`."""
+
+    async def call(message: Any) -> Any:
+        try:
+            return await method.remote(message)
+        except BackPressureError as error:
+            raise Busy from error
+
+    return call
+
+
+async def _pong(method: Any) -> bool:
+    """Whether a replica answers in time."""
+    try:
+        response = method.remote() if hasattr(method, "remote") else method()
+        await within(response, PING_TIMEOUT_S)
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The HTTP face: routes and messages, over a protocol; knows no gateway."""

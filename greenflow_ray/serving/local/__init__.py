@@ -1,0 +1,1 @@
+"""Starting and stopping the application on this machine."""

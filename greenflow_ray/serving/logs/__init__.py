@@ -1,0 +1,1 @@
+"""Samples and clicks to Parquet, off the request path."""

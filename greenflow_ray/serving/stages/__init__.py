@@ -1,0 +1,1 @@
+"""Model instances at work: one deployment each."""

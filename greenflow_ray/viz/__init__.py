@@ -1,0 +1,1 @@
+"""What pictures and pages of every room are made of."""
