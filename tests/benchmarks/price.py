@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from greenflow_ray.pricing.control.controller import PriceController
+from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.rivals import daily, online
 from greenflow_ray.pricing.several.problem import solve_many
 from greenflow_ray.pricing.simulator import world
-from greenflow_ray.pricing.solve import solve
 from tests.benchmarks import figures, price_stream
 from tests.benchmarks.figures import Row, row
 from tests.benchmarks.price_data import SHAPES, pools, problem

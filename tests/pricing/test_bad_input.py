@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from greenflow_ray.errors import InfeasibleBudget, PricingInputError
+from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.kernels.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.pricing.refinement import Refinement
 from greenflow_ray.pricing.several.problem import solve_many
-from greenflow_ray.pricing.solve import solve
 from tests.pricing.problems import realistic
 
 GOOD = np.float32([[0.0, 1.0, 1.5], [0.5, 0.75, 2.0]])

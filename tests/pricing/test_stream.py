@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from greenflow_ray.errors import InfeasibleBudget, PricingInputError
-from greenflow_ray.pricing.solve import solve
+from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.stream import assign, solve_stream
 from tests.pricing.problems import realistic
 

@@ -1,6 +1,6 @@
 """Allocation policies that an offline comparison holds against each other; all decide before any click is seen.
 
-Every policy but the fixed chains goes through :func:`greenflow_ray.pricing.solve.solve`, so that each keeps the budget
+Every policy but the fixed chains goes through :func:`greenflow_ray.pricing.exact.solve`, so that each keeps the budget
 exactly and differs in one thing only: what it believes a chain is worth to a request.
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.errors import InfeasibleBudget
-from greenflow_ray.pricing.solve import solve
+from greenflow_ray.pricing.exact import solve
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

@@ -22,9 +22,9 @@ from greenflow_ray.nearline.repricing.aggregate import reward_matrix
 from greenflow_ray.nearline.repricing.job import say
 from greenflow_ray.nearline.repricing.lease import LEASE_S
 from greenflow_ray.nearline.repricing.once import reprice_once
+from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement
-from greenflow_ray.pricing.solve import solve
 from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
 
 COSTS = np.array([1e6, 2e6, 5e6, 9e6])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from greenflow_ray.errors import InfeasibleBudget
+from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.rivals import online
 from greenflow_ray.pricing.several.problem import solve_many
-from greenflow_ray.pricing.solve import solve
 from tests.pricing.problems import realistic
 
 N = 3000

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from greenflow_ray.errors import InfeasibleBudget
+from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.several.problem import solve_many
-from greenflow_ray.pricing.solve import solve
 from tests.pricing.problems import problems, realistic
 
 

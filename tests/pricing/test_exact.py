@@ -10,9 +10,9 @@ from scipy.optimize import linprog
 from scipy.sparse import block_diag, csr_matrix
 
 from greenflow_ray.pricing import survey
+from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement, crossing, unpriced
-from greenflow_ray.pricing.solve import solve
 from tests.pricing.problems import largest_edge, problems, realistic
 
 quick = settings(max_examples=80, deadline=None)
