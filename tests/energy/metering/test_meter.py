@@ -57,7 +57,8 @@ def test_codecarbon_estimates_here_quietly_without_files_or_network(
 
 
 def test_a_fresh_process_prints_nothing() -> None:
-    code = "from greenflow_ray.energy.metering import meter; m = meter.CodecarbonMeter(); m.start(); assert m.stop().joules > 0"
+    imported = "from greenflow_ray.energy.metering.meter import CodecarbonMeter as M"
+    code = f"{imported}; m = M(); m.start(); assert m.stop().joules > 0"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
