@@ -17,8 +17,8 @@ from greenflow_ray.loadtest.result import SHED, ArmResult
 from greenflow_ray.loadtest.windows import edges, spend, sums
 from greenflow_ray.report.charts import arms
 from greenflow_ray.support.files import whole
-from greenflow_ray.viz import style
-from greenflow_ray.viz.style import AMBER, BUDGET, GREEN, INK, MUTED, PRICE, ROSE
+from greenflow_ray.viz import figures as style
+from greenflow_ray.viz.figures import AMBER, BUDGET, GREEN, INK, MUTED, PRICE, ROSE
 
 Array = npt.NDArray[np.float64]
 

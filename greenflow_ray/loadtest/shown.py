@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from greenflow_ray.loadtest.result import BUSY, ArmResult
-from greenflow_ray.viz.style import seconds, si
+from greenflow_ray.viz.figures import seconds, si
 
 COLUMNS = ("", "", "", "share")
 SHOWN_CHAINS = 8

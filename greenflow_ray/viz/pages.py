@@ -1,32 +1,27 @@
-"""Self-contained HTML pages: the document, sections, tables and pictures that every page of the project is made of."""
+"""Self-contained HTML pages from Jinja2 templates (escaped, no network): every room brings a template for its page.
+
+Templates lie beside the room's code in ``templates/``; ``base.html.jinja`` and ``macros.html.jinja`` are here and serve
+all. Pictures are Vega-Lite documents in the page, drawn by Vega's own script, which the page carries.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
-from importlib import resources
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from matplotlib.figure import Figure
+import vl_convert
+from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+from markupsafe import Markup
 
 from greenflow_ray.support.files import whole
 from greenflow_ray.viz import style
 
 
-class Html(str):
-    """Text that is HTML already; every other string is escaped when it enters a page."""
-
-
-def document(title: str, body: str) -> str:
-    """A whole page in the project's look; ``body`` is HTML."""
-    body = body.replace(" %", "\u00a0%")  # a number and its sign stay on one line
-    css = resources.files("greenflow_ray.viz").joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+def render(template: str, **values: Any) -> str:
+    """HTML text of a page; ``template`` is ``room/file``, e.g. ``report/report.html.jinja``."""
+    text = _environment().get_template(template).render(**values)
+    return text.replace(" %<", "\u00a0%<").replace(" % ", "\u00a0% ")  # a number and its sign stay on one line
 
 
 def save(text: str, path: Path | str) -> None:
@@ -35,69 +30,25 @@ def save(text: str, path: Path | str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
-def text(value: str) -> str:
-    """``value`` as HTML."""
-    return value if isinstance(value, Html) else escape(value)
-
-
-def section(title: str, content: str, name: str = "") -> str:
-    """A titled box; ``content`` is HTML, ``name`` its id."""
-    own = f' id="{name}"' if name else ""
-    return f"<section{own}><h2>{escape(title)}</h2>{content}</section>"
-
-
-def pair(*sections: str) -> str:
-    """Sections side by side where there is room."""
-    return f'<div class="pair">{"".join(sections)}</div>'
-
-
-def cards(label: str, entries: Sequence[tuple[str, str, str]]) -> str:
-    """Headline figures: (name, figure, what to know about it)."""
-    each = "".join(
-        f'<div class="card"><h2>{text(name)}</h2><p class="figure">{text(value)}</p><p>{text(detail)}</p></div>'
-        for name, value, detail in entries
+@cache
+def _environment() -> Environment:
+    rooms = {"viz": "viz", "report": "report", "evaluation": "evaluation"}
+    environment = Environment(
+        loader=PrefixLoader(
+            {name: PackageLoader("greenflow_ray", f"{room}/templates") for name, room in rooms.items()}
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    kind = "cards three" if len(entries) % 3 == 0 and len(entries) % 4 else "cards"
-    return f'<section class="{kind}" aria-label="{escape(label)}">{each}</section>'
+    environment.filters |= {"si": style.si, "signed_percent": style.signed_percent, "seconds": style.seconds}
+    environment.globals |= {"vega": _vega, "colours": style.VARIABLES}
+    return environment
 
 
-def picture(title: str, name: str, figures: Sequence[Figure]) -> str:
-    """A picture drawn twice, wide for a desk and narrow for a phone, or once for both; ``name`` is its id."""
-    if len(figures) == 1:
-        return f'<div class="picture single" id="{name}">{style.svg(figures[0], escape(title), name)}</div>'
-    wide, narrow = (
-        style.svg(figure, escape(f"{title} ({size})"), name)
-        for figure, size in zip(figures, ("wide", "narrow"), strict=True)
-    )
-    return f'<div class="picture wide" id="{name}">{wide}</div><div class="picture narrow">{narrow}</div>'
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1, *, stack: bool = False) -> str:
-    """A table whose first ``words`` columns are text and whose others are numbers, aligned to the right.
-
-    ``stack``: on a phone each row becomes a list of its cells, each after its column's name.
-    """
-    css = [' class="word"' if i < words else "" for i in range(len(head))]
-    tags = [f' data-label="{escape(cell)}"' if stack else "" for cell in head]
-    top = "".join(f"<th{c}>{text(cell)}</th>" for c, cell in zip(css, head, strict=True))
-    body = "".join(
-        "<tr>" + "".join(f"<td{c}{t}>{text(cell)}</td>" for c, t, cell in zip(css, tags, row, strict=True)) + "</tr>"
-        for row in rows
-    )
-    kind = ' class="stack"' if stack else ""
-    return f'<div class="scroll"><table{kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def bullets(lines: Sequence[str]) -> str:
-    """A list."""
-    return "<ul>" + "".join(f"<li>{text(line)}</li>" for line in lines) + "</ul>"
-
-
-def paragraph(sentence: str) -> str:
-    """A paragraph; nothing if there is nothing to say."""
-    return f"<p>{text(sentence)}</p>" if sentence else ""
-
-
-def folded(summary: str, content: str) -> str:
-    """Content that opens on a click."""
-    return f"<details><summary>{escape(summary)}</summary>{content}</details>"
+@cache
+def _vega() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed in one script, which cannot end the element that it stands in."""
+    script = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub forgets that the snippet is optional
+    return Markup(script.replace("</script", "<\\/script"))

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval, PolicyPoint
 from greenflow_ray.evaluation.telling import pictures, sections, words
-from greenflow_ray.viz import pages
-from greenflow_ray.viz.pages import Html, save
+from greenflow_ray.viz import html_parts as pages
+from greenflow_ray.viz.html_parts import Html, save
 
 __all__ = ["render", "save"]
 

@@ -20,8 +20,8 @@ from greenflow_ray.evaluation.findings.shape import (
     Waterfall,
 )
 from greenflow_ray.evaluation.telling import words
-from greenflow_ray.viz import style
-from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, NARROW, PRICE, ROSE, SKY, WIDE
+from greenflow_ray.viz import figures as style
+from greenflow_ray.viz.figures import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, NARROW, PRICE, ROSE, SKY, WIDE
 
 Dash = tuple[int, tuple[int, ...]]
 SOLID: Dash = (0, ())

@@ -19,9 +19,9 @@ from greenflow_ray.evaluation.findings.shape import (
     Waterfall,
 )
 from greenflow_ray.evaluation.telling import words
-from greenflow_ray.viz import pages
-from greenflow_ray.viz.pages import Html
-from greenflow_ray.viz.style import si
+from greenflow_ray.viz import html_parts as pages
+from greenflow_ray.viz.figures import si
+from greenflow_ray.viz.html_parts import Html
 
 
 def of(value: Interval | None, places: int = 3, against: float | None = None) -> str:

@@ -9,7 +9,7 @@ from greenflow_ray.errors import DataError
 from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.telling import pictures, words
 from greenflow_ray.support.files import whole
-from greenflow_ray.viz import style
+from greenflow_ray.viz import figures as style
 
 
 def save_png(evaluation: Evaluation, path: Path | str, *, dpi: int = 160) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval, PolicyPoint, Waterfall
-from greenflow_ray.viz.style import signed_percent
+from greenflow_ray.viz.figures import signed_percent
 
 MIDDLE = (0.1, 0.5)
 """The budgets that claims are about, as shares of the fullest chain's FLOPs, both ends included."""

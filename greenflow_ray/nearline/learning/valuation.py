@@ -29,7 +29,7 @@ from greenflow_ray.nearline.learning.value_chart import draw
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.support.files import whole
 from greenflow_ray.support.terminal import Terminal
-from greenflow_ray.viz import style
+from greenflow_ray.viz import figures as style
 
 STEPS = 8
 """Budgets between the cheapest chain and what price 0 spends, where none are named."""

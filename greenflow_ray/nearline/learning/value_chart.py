@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from greenflow_ray.nearline.learning.estimators import Estimate, Valuation
-from greenflow_ray.viz import style
-from greenflow_ray.viz.style import BUDGET, EQUAL, GREEN, MUTED
+from greenflow_ray.viz import figures as style
+from greenflow_ray.viz.figures import BUDGET, EQUAL, GREEN, MUTED
 
 
 @mpl.rc_context(style.RC)

@@ -15,8 +15,8 @@ from matplotlib.patches import Patch
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.windows import edges, sums
 from greenflow_ray.report.contents import Report
-from greenflow_ray.viz import style
-from greenflow_ray.viz.style import EQUAL, GREEN, INK, NARROW, WIDE
+from greenflow_ray.viz import figures as style
+from greenflow_ray.viz.figures import EQUAL, GREEN, INK, NARROW, WIDE
 
 _STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 SHOWN_CHAINS = 8

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from greenflow_ray.report.charts.timeline import mark_spike
 from greenflow_ray.report.contents import Arm, Report
 from greenflow_ray.report.footprint import Footprint, footprint
-from greenflow_ray.viz import style
-from greenflow_ray.viz.style import EQUAL, GREEN, INK, MUTED, NARROW, ROSE, WIDE
+from greenflow_ray.viz import figures as style
+from greenflow_ray.viz.figures import EQUAL, GREEN, INK, MUTED, NARROW, ROSE, WIDE
 
 UNATTRIBUTED = "unattributed"
 

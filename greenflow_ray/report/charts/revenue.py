@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.contents import ArmPoint, Frontier, Report
-from greenflow_ray.viz import style
-from greenflow_ray.viz.style import EQUAL, GREEN, MUTED, NARROW, PRICE, WIDE
+from greenflow_ray.viz import figures as style
+from greenflow_ray.viz.figures import EQUAL, GREEN, MUTED, NARROW, PRICE, WIDE
 
 
 @mpl.rc_context(style.RC)

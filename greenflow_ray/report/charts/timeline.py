@@ -18,8 +18,8 @@ from greenflow_ray.loadtest.windows import edges, spend, sums
 from greenflow_ray.report.charts.arms import bin_width
 from greenflow_ray.report.contents import Moment, Report
 from greenflow_ray.report.course import LIMITS, intensity_changes, limit_of, replica_states, replicas_moved
-from greenflow_ray.viz import style
-from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, NARROW, PRICE, ROSE, SKY, WIDE
+from greenflow_ray.viz import figures as style
+from greenflow_ray.viz.figures import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, NARROW, PRICE, ROSE, SKY, WIDE
 
 Array = npt.NDArray[np.float64]
 

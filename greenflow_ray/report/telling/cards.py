@@ -17,8 +17,8 @@ from greenflow_ray.report.telling.sentences import (
     share,
     unit,
 )
-from greenflow_ray.viz import pages
-from greenflow_ray.viz.style import scale, seconds, si
+from greenflow_ray.viz import html_parts as pages
+from greenflow_ray.viz.figures import scale, seconds, si
 
 
 def cards(report: Report) -> str:

@@ -9,7 +9,7 @@ from greenflow_ray.report.charts import timeline
 from greenflow_ray.report.contents import Report
 from greenflow_ray.report.telling.sentences import headline
 from greenflow_ray.support.files import whole
-from greenflow_ray.viz import style
+from greenflow_ray.viz import figures as style
 
 
 def save_png(

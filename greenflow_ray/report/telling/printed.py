@@ -19,7 +19,7 @@ from greenflow_ray.report.telling.sentences import (
     share,
     unit,
 )
-from greenflow_ray.viz.style import seconds, si, signed_percent
+from greenflow_ray.viz.figures import seconds, si, signed_percent
 
 
 def table(report: Report) -> Table:

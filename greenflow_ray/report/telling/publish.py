@@ -16,8 +16,8 @@ from greenflow_ray.report.course import replicas_moved
 from greenflow_ray.report.telling import cards
 from greenflow_ray.report.telling.main_picture import save_png
 from greenflow_ray.report.telling.sentences import budget_lines, headline, latency_change, phase_lines, replica_line
-from greenflow_ray.viz import pages
-from greenflow_ray.viz.pages import save
+from greenflow_ray.viz import html_parts as pages
+from greenflow_ray.viz.html_parts import save
 
 __all__ = ["headline", "publish", "rebuild", "render", "save"]
 

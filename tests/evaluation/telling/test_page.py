@@ -11,7 +11,7 @@ from greenflow_ray.errors import DataError
 from greenflow_ray.evaluation.findings.shape import Evaluation, Interval
 from greenflow_ray.evaluation.telling import page, pictures, verdict, waterfall, words
 from greenflow_ray.support.terminal import Terminal
-from greenflow_ray.viz import style
+from greenflow_ray.viz import figures as style
 from tests.evaluation import examples
 from tests.report.telling.test_publish import Checker
 

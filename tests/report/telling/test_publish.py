@@ -14,7 +14,7 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.build import build_report
 from greenflow_ray.report.contents import Moment, Report
 from greenflow_ray.report.telling import main_picture, printed, publish
-from greenflow_ray.viz import style
+from greenflow_ray.viz import figures as style
 
 Arms = tuple[ArmResult, ArmResult]
 VOID = {"meta", "br", "img", "link"}

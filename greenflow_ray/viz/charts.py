@@ -1,0 +1,134 @@
+"""What pictures are made of: Vega-Lite charts (through Altair), each drawn once, for a page to embed and for a PNG.
+
+A *panel* is a chart with a height and no width: a page gives it the room there is, a PNG a fixed width. Panels of one
+picture stand below each other and share their x axis by having the same domain and the same room for y labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import vl_convert
+
+from greenflow_ray.support.files import whole
+from greenflow_ray.viz import style
+
+Panel = alt.Chart | alt.LayerChart
+DIGITS = 6
+"""Significant digits of a number in a picture: pages stay small, and no eye sees more."""
+WIDTH = 860
+"""Pixels of a panel in a PNG, before its scale."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a page: panels below each other, with a title for screen readers and a name that is its id."""
+
+    name: str
+    title: str
+    panels: Sequence[Panel]
+
+    def specs(self) -> list[dict[str, Any]]:
+        """Vega-Lite documents for a page, as wide as their place is."""
+        return [spec(panel.properties(width="container", autosize=_FIT)) for panel in self.panels]
+
+    def save_png(self, path: Path | str, width: int = WIDTH, title: str | Sequence[str] = "") -> None:
+        """Write the panels as one PNG, on white, atomically."""
+        save_png(stacked(self.panels, width), path, title)
+
+
+_FIT = alt.AutoSizeParams(type="fit-x", contains="padding")
+
+
+def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
+    """The chart's Vega-Lite document in the project's look."""
+    document: dict[str, Any] = chart.to_dict(validate=True)
+    return {**document, "config": style.CONFIG, "background": None}
+
+
+def stacked(panels: Sequence[Panel], width: int = WIDTH) -> alt.VConcatChart:
+    """Panels below each other, ``width`` pixels wide; their scales stay their own."""
+    wide = [panel.properties(width=width) for panel in panels]
+    return alt.vconcat(*wide, spacing=18).resolve_scale(x="independent", y="independent", color="independent")
+
+
+def save_png(chart: alt.TopLevelMixin, path: Path | str, title: str | Sequence[str] = "", scale: float = 2) -> None:
+    """Write a chart whose widths are set as a PNG, on white, atomically."""
+    document = {**spec(chart), "background": "white", "padding": 16}
+    if title:
+        head, *rest = [title] if isinstance(title, str) else title
+        document["title"] = {"text": head, "subtitle": rest, **style.HEADLINE}
+    with whole(path) as part:
+        part.write_bytes(vl_convert.vegalite_to_png(document, scale=scale))
+
+
+def table(**columns: Any) -> alt.InlineData:
+    """Columns of equal length (a single value counts for all rows) as a chart's data; what is not finite is absent."""
+    size = max((len(c) for c in columns.values() if _many(c)), default=1)
+    lists = {name: list(map(_plain, c)) if _many(c) else [_plain(c)] * size for name, c in columns.items()}
+    return records(dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
+
+
+def records(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
+    """Rows as a chart's data."""
+    return alt.InlineData(values=[dict(row) for row in rows])
+
+
+def steps(bounds: Any, **values: Any) -> alt.InlineData:
+    """Values ``[n]`` that hold between ``bounds`` ``[n + 1]``: rows with ``x``, ``x2`` and the values' own names."""
+    return table(x=np.asarray(bounds)[:-1], x2=np.asarray(bounds)[1:], **values)
+
+
+def x_axis(low: float, high: float, title: str | None = None, field: str = "x", **options: Any) -> alt.X:
+    """The x axis that a picture's panels share; numbers and title below the panel that gives ``title``."""
+    axis = alt.Axis(title=title, labels=title is not None, ticks=False, grid=False)
+    return alt.X(f"{field}:Q", scale=alt.Scale(domain=[low, high], nice=False), axis=axis, **options)
+
+
+def titled(layers: Sequence[alt.Chart | alt.LayerChart], title: str, height: int) -> alt.LayerChart:
+    """Layers as one panel, whose title says what its y axis shows."""
+    return alt.LayerChart(layer=list(layers), height=height, title=title)
+
+
+def hover(data: alt.InlineData, x: alt.X, tooltips: Sequence[alt.Tooltip]) -> alt.Chart:
+    """Bands over a panel's whole height, from ``x`` to ``x2``, that light up under the pointer and say their values."""
+    under = alt.selection_point(on="pointerover", clear="pointerout", empty=False)
+    shown = alt.when(under).then(alt.value(0.09)).otherwise(alt.value(0.0))
+    bands = alt.Chart(data).mark_rect(color=style.INK).encode(
+        x=x, x2="x2:Q", y=alt.value(0), y2=alt.value("height"), opacity=shown, tooltip=list(tooltips)
+    )  # fmt: skip
+    return bands.add_params(under)
+
+
+def band(begin: float, end: float, x: alt.X, colour: str, opacity: float = 0.13) -> alt.Chart:
+    """A stretch of time, shaded."""
+    return alt.Chart(table(x=[begin], x2=[end])).mark_rect(color=colour, opacity=opacity).encode(x=x, x2="x2:Q")
+
+
+def rules(at: Sequence[float], x: alt.X, colour: str, **options: Any) -> alt.Chart:
+    """Vertical lines at moments."""
+    return alt.Chart(table(x=list(at))).mark_rule(color=colour, **options).encode(x=x)
+
+
+def words(x: float, y: float | None, text: str, colour: str, **options: Any) -> alt.Chart:
+    """Words at a point of a panel; ``y`` None: at its upper edge. Offsets ``dx``, ``dy`` and ``align`` are options."""
+    place = {"align": "left", "dx": 4, "dy": 8 if y is None else 0, **options}
+    chart = alt.Chart(table(x=[x], y=[y], text=[text])).mark_text(color=colour, clip=False, **place)
+    return chart.encode(x="x:Q", y=alt.value(0) if y is None else alt.Y("y:Q"), text="text:N")
+
+
+def _many(column: Any) -> bool:
+    return isinstance(column, (np.ndarray, list, tuple))
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: numbers rounded, what is not finite None."""
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
