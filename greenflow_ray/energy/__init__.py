@@ -1,1 +1,5 @@
-"""FLOPs and CPU-seconds to joules to grams: meter, attribution, carbon intensity (no Ray)."""
+"""FLOPs and CPU-seconds to joules to grams: meters, accounts, limits and the grid's carbon intensity (no Ray)."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

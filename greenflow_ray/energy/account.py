@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.attribution import MICRO, Attribution, check, share, split
@@ -17,11 +18,9 @@ from greenflow_ray.errors import DataError
 FORGET_AFTER = 720
 """Intervals without a word after which a node is no longer listed; its energy stays in the sums."""
 _SHORTEST_S = 1e-3  # a shorter window has energy, but no watts
-_COUNTS = ("deployments", "chains", "waiting_flops", "methods")
 
 
-@dataclass
-class _Node:
+class _Node(BaseModel, extra="forbid"):
     """What is known of one node; ``waiting`` are CPU-seconds whose energy has not been told yet."""
 
     microjoules: int
@@ -34,13 +33,39 @@ class _Node:
     waiting: dict[str, float]
 
 
-@dataclass
-class _Grams:
+_UNHEARD = _Node(
+    microjoules=0, seconds=0.0, missed=0, missed_in_a_row=0, label="estimated", method="", problem=None, waiting={}
+)
+
+
+class _Grams(BaseModel, extra="forbid"):
     """gCO2e of one kind of intensity: of all energy, of the attributed part, and of all at stale intensities."""
 
     all: float = 0.0
     attributed: float = 0.0
     stale: float = 0.0
+
+
+class _Sums(BaseModel, extra="forbid"):
+    """All that an account knows and a saved one holds, energy in microjoules.
+
+    ``methods`` says how it was found, ``grams`` is by the kind of intensity, of which ``kind`` is the latest;
+    ``waiting_flops`` are those of chains whose energy has not been told yet.
+    """
+
+    deployments: Counter[str] = Counter()
+    chains: Counter[str] = Counter()
+    unattributed: int = 0
+    idle: int = 0
+    measured: int = 0
+    methods: Counter[str] = Counter()
+    grams: dict[str, _Grams] = {}
+    kind: str | None = None
+    without_intensity: int = 0
+    intervals: int = 0
+    node_seconds: float = 0.0
+    nodes: dict[str, _Node] = {}
+    waiting_flops: Counter[str] = Counter()
 
 
 class EnergyAccount:
@@ -56,19 +81,7 @@ class EnergyAccount:
 
     def __init__(self, config: EnergyConfig) -> None:
         self._pue = config.pue
-        self._deployments: Counter[str] = Counter()
-        self._chains: Counter[str] = Counter()
-        self._unattributed = 0
-        self._idle = 0
-        self._measured = 0
-        self._methods: dict[str, int] = {}
-        self._grams: dict[str, _Grams] = {}
-        self._kind: str | None = None
-        self._without_intensity = 0
-        self._intervals = 0
-        self._node_seconds = 0.0
-        self._nodes: dict[str, _Node] = {}
-        self._waiting_flops: Counter[str] = Counter()
+        self._sums = _Sums()
         self._watts = (0.0, 0.0)
 
     def observe(
@@ -86,10 +99,10 @@ class EnergyAccount:
             flops_by_chain: charged in the interval.
             intensity: of the grid in the interval; None: unknown, and no grams are counted.
         """
-        self._intervals += 1
+        self._sums.intervals += 1
         parts: list[Attribution] = []
         watts = attributed_watts = 0.0
-        for name in sorted({*windows, *cpu_seconds, *self._nodes}):
+        for name in sorted({*windows, *cpu_seconds, *self._sums.nodes}):
             part = self._charge(name, windows.get(name), cpu_seconds.get(name, {}))
             if part is None:
                 continue
@@ -100,14 +113,14 @@ class EnergyAccount:
         self._watts = (watts, attributed_watts)
         attributed = sum(sum(part.microjoules.values()) for part in parts)
         rest = sum(part.unattributed for part in parts)
-        self._unattributed += rest
+        self._sums.unattributed += rest
         self._charge_chains(attributed, flops_by_chain)
         self._charge_grams(attributed, attributed + rest, intensity)
         return attributed / MICRO
 
     def _charge(self, name: str, window: EnergyWindow | None, used: Mapping[str, float]) -> Attribution | None:
         """Share one node's window, or note why there is none."""
-        node = self._nodes.setdefault(name, _Node(0, 0.0, 0, 0, "estimated", "", None, {}))
+        node = self._sums.nodes.setdefault(name, _UNHEARD.model_copy())
         node.problem = None
         try:
             for deployment, seconds in used.items():
@@ -125,7 +138,7 @@ class EnergyAccount:
         node.missed += 1
         node.missed_in_a_row += 1
         if node.missed_in_a_row > FORGET_AFTER and not any(used.values()):
-            del self._nodes[name]
+            del self._sums.nodes[name]
         return None
 
     def _share(self, node: _Node, window: EnergyWindow, used: Mapping[str, float]) -> Attribution:
@@ -134,10 +147,11 @@ class EnergyAccount:
         covered = math.fsum(both.values()) <= 1.05 * window.node_cpu_seconds
         part = share(window.joules, both if covered else used, window.node_cpu_seconds)
         node.waiting = {}
-        self._deployments.update(part.microjoules)
-        self._methods[window.method] = self._methods.get(window.method, 0) + part.total
-        self._measured += part.total if window.source == "measured" else 0
-        self._node_seconds += window.seconds
+        sums = self._sums
+        sums.deployments.update(part.microjoules)
+        sums.methods[window.method] += part.total
+        sums.measured += part.total if window.source == "measured" else 0
+        sums.node_seconds += window.seconds
         node.microjoules += part.total
         node.seconds += window.seconds
         node.label, node.method = window.source, window.method
@@ -146,22 +160,23 @@ class EnergyAccount:
 
     def _charge_chains(self, microjoules: int, flops: Mapping[str, int]) -> None:
         """Share the attributed energy among chains; FLOPs without energy wait for it."""
-        self._waiting_flops.update(flops)
-        charged = {chain: float(count) for chain, count in self._waiting_flops.items() if count > 0}
+        sums = self._sums
+        sums.waiting_flops.update(flops)
+        charged = {chain: float(count) for chain, count in sums.waiting_flops.items() if count > 0}
         if microjoules == 0:
             return
         if charged:
-            self._chains.update(split(microjoules, charged).microjoules)
+            sums.chains.update(split(microjoules, charged).microjoules)
         else:
-            self._idle += microjoules
-        self._waiting_flops.clear()
+            sums.idle += microjoules
+        sums.waiting_flops.clear()
 
     def _charge_grams(self, attributed: int, total: int, intensity: CarbonIntensity | None) -> None:
         if intensity is None:
-            self._without_intensity += total
+            self._sums.without_intensity += total
             return
-        self._kind = intensity.kind
-        grams = self._grams.setdefault(intensity.kind, _Grams())
+        self._sums.kind = intensity.kind
+        grams = self._sums.grams.setdefault(intensity.kind, _Grams())
         grams.all += intensity.grams(total / MICRO)
         grams.attributed += intensity.grams(attributed / MICRO)
         grams.stale += intensity.grams(total / MICRO) if intensity.stale else 0.0
@@ -169,12 +184,12 @@ class EnergyAccount:
     @property
     def attributed_microjoules(self) -> int:
         """Of all deployments together."""
-        return sum(self._deployments.values())
+        return sum(self._sums.deployments.values())
 
     @property
     def total_microjoules(self) -> int:
         """Of all nodes: exactly attributed plus unattributed."""
-        return self.attributed_microjoules + self._unattributed
+        return self.attributed_microjoules + self._sums.unattributed
 
     def told(self) -> dict[str, Any]:
         """JSON-able, everything since the start and PUE included.
@@ -183,28 +198,28 @@ class EnergyAccount:
         but ``joules_without_intensity``, ``grams_attributed`` is serving's part of it, and ``grams_stale`` what of it
         rests on stale intensities. ``label`` is ``measured`` only if every joule was.
         """
-        total = self.total_microjoules
-        grams = self._grams.get(self._kind or "")
+        sums, total = self._sums, self.total_microjoules
+        grams = sums.grams.get(sums.kind or "")
         return {
             "joules": total / MICRO,
             "joules_attributed": self.attributed_microjoules / MICRO,
-            "joules_unattributed": self._unattributed / MICRO,
-            "joules_by_deployment": {name: value / MICRO for name, value in sorted(self._deployments.items())},
-            "joules_by_chain": {name: value / MICRO for name, value in sorted(self._chains.items())},
-            "joules_idle": self._idle / MICRO,
-            "joules_without_intensity": self._without_intensity / MICRO,
+            "joules_unattributed": sums.unattributed / MICRO,
+            "joules_by_deployment": {name: value / MICRO for name, value in sorted(sums.deployments.items())},
+            "joules_by_chain": {name: value / MICRO for name, value in sorted(sums.chains.items())},
+            "joules_idle": sums.idle / MICRO,
+            "joules_without_intensity": sums.without_intensity / MICRO,
             "grams": grams and grams.all,
             "grams_attributed": grams and grams.attributed,
             "grams_stale": grams and grams.stale,
-            "grams_kind": self._kind,
-            "label": "measured" if 0 < total == self._measured else "estimated",
-            "measured_share": self._measured / total if total else None,
-            "methods": sorted(self._methods, key=lambda method: -self._methods[method]),
+            "grams_kind": sums.kind,
+            "label": "measured" if 0 < total == sums.measured else "estimated",
+            "measured_share": sums.measured / total if total else None,
+            "methods": [method for method, _ in sums.methods.most_common()],
             "pue": self._pue,
             "watts": self._watts[0],
             "watts_attributed": self._watts[1],
-            "intervals": self._intervals,
-            "node_seconds": self._node_seconds,
+            "intervals": sums.intervals,
+            "node_seconds": sums.node_seconds,
             "nodes": {
                 name: {
                     "heard": node.missed_in_a_row == 0,
@@ -215,42 +230,23 @@ class EnergyAccount:
                     "label": node.label,
                     "method": node.method,
                 }
-                for name, node in self._nodes.items()
+                for name, node in sums.nodes.items()
             },
         }
 
     def state(self) -> dict[str, Any]:
         """What :meth:`restore` needs, JSON-able."""
-        return {
-            "deployments": dict(self._deployments),
-            "chains": dict(self._chains),
-            "unattributed": self._unattributed,
-            "idle": self._idle,
-            "measured": self._measured,
-            "methods": dict(self._methods),
-            "grams": {kind: asdict(grams) for kind, grams in self._grams.items()},
-            "kind": self._kind,
-            "without_intensity": self._without_intensity,
-            "intervals": self._intervals,
-            "node_seconds": self._node_seconds,
-            "nodes": {name: asdict(node) for name, node in self._nodes.items()},
-            "waiting_flops": dict(self._waiting_flops),
-        }
+        return self._sums.model_dump()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up a saved account. Raises DataError if it is malformed; the account is then as before."""
         try:
-            sums = [int(state[key]) for key in ("unattributed", "idle", "measured", "without_intensity", "intervals")]
-            names = [{str(k): int(v) for k, v in state[key].items()} for key in _COUNTS]
-            grams = {str(kind): _Grams(**value) for kind, value in state["grams"].items()}
-            nodes = {str(name): _Node(**value) for name, value in state["nodes"].items()}
-            kind, node_seconds = state["kind"], float(state["node_seconds"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"energy account: malformed state ({error!r}); start afresh") from error
-        self._unattributed, self._idle, self._measured, self._without_intensity, self._intervals = sums
-        self._deployments, self._chains, self._waiting_flops = (Counter(counts) for counts in names[:3])
-        self._methods, self._grams, self._nodes, self._kind = names[3], grams, nodes, kind
-        self._node_seconds = node_seconds
+            sums = _Sums.model_validate(dict(state))
+        except ValidationError as error:
+            raise DataError(f"energy account: malformed state ({error.errors()[0]['msg']}); start afresh") from error
+        if missing := _Sums.model_fields.keys() - sums.model_fields_set:
+            raise DataError(f"energy account: malformed state (without {', '.join(sorted(missing))}); start afresh")
+        self._sums = sums
 
 
 def _sum(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:

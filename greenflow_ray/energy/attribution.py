@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from greenflow_ray.errors import DataError
@@ -42,13 +42,6 @@ class Attribution:
     def unattributed_joules(self) -> float:
         """Joules of the rest."""
         return self.unattributed / MICRO
-
-    def grouped(self, group: Callable[[str], str]) -> Attribution:
-        """The same energy under other names, e.g. model instances joined into stages; sums are kept."""
-        out: dict[str, int] = {}
-        for name, value in self.microjoules.items():
-            out[group(name)] = out.get(group(name), 0) + value
-        return Attribution(out, self.unattributed)
 
 
 def share(joules: float, weights: Mapping[str, float], whole: float | None = None) -> Attribution:

@@ -16,8 +16,8 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig, LoadConfig
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.energy.carbon.intensity import now, source_for
-from greenflow_ray.energy.metering.meter import CodecarbonMeter
+from greenflow_ray.energy.carbon.last_known import now, source_for
+from greenflow_ray.energy.metering.live import CodecarbonMeter
 from greenflow_ray.energy.metering.processes import job_seconds
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.line.steps import Trained, final_trace, open_prices, play_arm, prepare_data, train_models

@@ -13,7 +13,7 @@ from ray.serve.schema import LoggingConfig
 from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, ReplicaConfig
-from greenflow_ray.energy.carbon.intensity import source_for
+from greenflow_ray.energy.carbon.last_known import source_for
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.models.pool import load_pool
 from greenflow_ray.models.space import chain_space

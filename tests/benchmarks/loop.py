@@ -28,7 +28,7 @@ import numpy as np
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.energy.metering.meter import CodecarbonMeter
+from greenflow_ray.energy.metering.live import CodecarbonMeter
 from greenflow_ray.energy.metering.processes import job_seconds
 from greenflow_ray.line import demo
 from greenflow_ray.line.steps import Trained, open_prices, play_arm, prepare_data, train_models

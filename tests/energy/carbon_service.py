@@ -6,8 +6,14 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from greenflow_ray.energy.carbon.services import ElectricityMapsSource
+
+HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
+TOKEN = "s3cret-token"
 
 
 class CarbonService:
@@ -60,3 +66,20 @@ def carbon_service() -> Iterator[CarbonService]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def german(**other: Any) -> dict[str, Any]:
+    return {
+        "zone": "DE",
+        "carbonIntensity": 302,
+        "datetime": "2026-03-01T12:00:00.000Z",
+        "updatedAt": "2026-03-01T12:41:02.552Z",
+        "emissionFactorType": "lifecycle",
+        "isEstimated": True,
+        "estimationMethod": "TIME_SLICER_AVERAGE",
+        **other,
+    }
+
+
+def maps(service: CarbonService, timeout_s: float = 5.0) -> ElectricityMapsSource:
+    return ElectricityMapsSource("DE", TOKEN, service.url, timeout_s)

@@ -49,13 +49,6 @@ def test_without_work_all_is_unattributed() -> None:
     assert (found.joules, found.unattributed_joules) == ({"a": 0.0}, 3.0)
 
 
-def test_instances_join_into_stages_without_loss() -> None:
-    found = share(9.0, {"ranking-din": 1.0, "ranking-dien": 1.0, "recall-dssm": 1.0}, whole=4.0)
-    stages = found.grouped(lambda name: name.split("-")[0])
-    assert stages.joules == {"ranking": 4.5, "recall": 2.25}
-    assert stages.total == found.total
-
-
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
 def test_impossible_numbers_are_refused(bad: float) -> None:
     with pytest.raises(DataError, match="joules"):

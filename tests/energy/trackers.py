@@ -1,13 +1,15 @@
-"""Trackers over a codecarbon that says what it is told to."""
+"""Trackers over a codecarbon that says what it is told to, and a meter of recorded windows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
 from greenflow_ray.config import EnergyConfig
+from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.energy.metering.tracker import Tracker
+from greenflow_ray.errors import ResourceProblem
 
 
 def told(
@@ -42,3 +44,19 @@ def told(
             return SimpleNamespace(flush=flush, stop=stop, _hardware=[SimpleNamespace(_mode=mode), SimpleNamespace()])
 
     return Told
+
+
+class ReplayMeter:
+    """Yields recorded windows, one a stop."""
+
+    def __init__(self, windows: Iterable[EnergyWindow]) -> None:
+        self._windows = iter(windows)
+
+    def start(self) -> None:
+        return
+
+    def stop(self) -> EnergyWindow:
+        window = next(self._windows, None)
+        if window is None:
+            raise ResourceProblem("replayed energy: none is left")
+        return window

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from greenflow_ray.datasets.schema import Clicks
-from greenflow_ray.energy.metering.meter import EnergyWindow, ReplayMeter
+from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest import shown
 from greenflow_ray.loadtest.open_loop import play
@@ -19,6 +19,7 @@ from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, NOT_SENT, T
 from greenflow_ray.loadtest.standing import Progress, say
 from greenflow_ray.loadtest.trace import Trace
 from greenflow_ray.ragged import Ragged
+from tests.energy.trackers import ReplayMeter
 from tests.loadtest.server import CHAINS, StubServer, ordinary
 
 QUICK = ClientOptions(feedback_s=0.02, progress_s=0.05)

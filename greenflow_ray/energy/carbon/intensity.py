@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import time as clocks
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.config import EnergyConfig
-from greenflow_ray.errors import ConfigError, DataError
+from greenflow_ray.errors import ConfigError, DataError, ResourceProblem
 
 JOULES_PER_KWH = 3.6e6
 HOUR_S = 3600.0
@@ -57,6 +54,18 @@ class CarbonSource(Protocol):
     def at(self, time: float) -> CarbonIntensity:
         """The intensity at ``time``, unix seconds."""
         ...
+
+
+class NotAnswered(ResourceProblem):
+    """A live service gave no usable value. Its text quotes neither what was sent nor what came, which may hold a token.
+
+    Attributes:
+        retry_after_s: seconds that the service asked to be left alone, None if it did not say.
+    """
+
+    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True)
@@ -150,40 +159,6 @@ def replay_source(path: Path | str, *, kind: Kind = "average", limit_s: float = 
     if daily and not (array[0] >= 0 and array[-1] < 24 * HOUR_S):
         raise DataError(f"{path}: column 'hour' must lie from 0 up to, not including, 24")
     return ReplaySource(array, np.array(grams), f"replay of {path.name}", kind, daily, limit_s)
-
-
-def source_for(config: EnergyConfig, clock: Callable[[], float] = clocks.time) -> CarbonSource:
-    """The source a cascade's configuration declares.
-
-    A live one comes as a :class:`.services.LastKnown`, which has to be refreshed, and answers
-    with the country's average until then. Raises ConfigError on an unknown country or a missing token, DataError on a
-    bad record.
-    """
-    carbon = config.carbon
-    if carbon.grams_per_kwh is not None:
-        return ConstantSource(carbon.grams_per_kwh, "energy.carbon.grams_per_kwh", carbon.kind)
-    if carbon.path is not None:
-        return replay_source(carbon.path, kind=carbon.kind, limit_s=carbon.limit_s)
-    country = country_source(config.country_iso_code)
-    if carbon.source == "country":
-        return country
-    from greenflow_ray.energy.carbon.services import LastKnown, live_source  # here: most commands need no HTTP client
-
-    return LastKnown(live_source(carbon), carbon.limit_s, clock, fallback=country)
-
-
-def refresh(source: CarbonSource) -> None:
-    """Ask the service behind a live source; nothing to do for the others."""
-    from greenflow_ray.energy.carbon.services import LastKnown
-
-    if isinstance(source, LastKnown):
-        source.refresh()
-
-
-def now(source: CarbonSource, time: Callable[[], float] = clocks.time) -> CarbonIntensity:
-    """The intensity at this moment of ``time``, a clock of unix seconds; a live source is asked first."""
-    refresh(source)
-    return source.at(time())
 
 
 def _check(value: float, what: str) -> float:

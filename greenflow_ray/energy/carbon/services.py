@@ -1,14 +1,13 @@
-"""The grid's carbon intensity live, from Electricity Maps or Great Britain's Carbon Intensity API: asked, and kept."""
+"""The grid's carbon intensity live, from Electricity Maps or Great Britain's Carbon Intensity API."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import ssl
 import time as clocks
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any
@@ -16,37 +15,21 @@ from typing import Any
 import httpx
 
 from greenflow_ray.config import CarbonConfig
-from greenflow_ray.energy.carbon.intensity import HOUR_S, CarbonIntensity, CarbonSource, Kind, unix_seconds
-from greenflow_ray.errors import ConfigError, GreenFlowError, ResourceProblem
+from greenflow_ray.energy.carbon.intensity import CarbonIntensity, Kind, NotAnswered, unix_seconds
+from greenflow_ray.errors import ConfigError
 
 ELECTRICITY_MAPS = "https://api.electricitymaps.com"
 UK_GRID = "https://api.carbonintensity.org.uk"
 
-PAUSE_S = 30.0
-"""Seconds without asking after a first failure; doubled by every further one, up to an hour."""
-_LONGEST_WAIT_S = 24 * HOUR_S
-
 _BODY_LIMIT = 1 << 16
 _GRAMS_LIMIT = 5000.0  # far above any power station; more is another unit or nonsense
-
-
-class NotAnswered(ResourceProblem):
-    """A live service gave no usable value. Its text quotes neither what was sent nor what came, which may hold a token.
-
-    Attributes:
-        retry_after_s: seconds that the service asked to be left alone, None if it did not say.
-    """
-
-    def __init__(self, text: str, retry_after_s: float | None = None) -> None:
-        super().__init__(text)
-        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True)
 class ElectricityMapsSource:
     """Hourly average intensity of a zone's consumption, life-cycle emission factors (``/v3/carbon-intensity/latest``).
 
-    ``at`` asks the network; wrap it in :class:`LastKnown`.
+    ``at`` asks the network; wrap it in :class:`~.last_known.LastKnown`.
     """
 
     zone: str
@@ -130,86 +113,6 @@ def live_source(config: CarbonConfig, environ: Mapping[str, str] = os.environ) -
     if not (token.isascii() and token.isprintable()):
         raise ConfigError(f"energy.carbon.token_env: what {config.token_env} holds is not a token; put the token there")
     return ElectricityMapsSource(config.zone or "", token, config.url or ELECTRICITY_MAPS, config.timeout_s)
-
-
-class LastKnown:
-    """Keeps the last good value of ``source``, whose ``at`` may ask the network, fail and take its time.
-
-    :meth:`refresh` is for a background thread; :meth:`at` may be called from any other, never asks and never fails. A
-    value is stale from ``limit_s`` seconds after the moment it stands for. Before the first value, and for that time
-    only, ``fallback`` answers, flagged as stale. Values and fallback are of one kind, average or marginal: another
-    raises ConfigError here, and counts as a failure later.
-    """
-
-    def __init__(
-        self,
-        source: CarbonSource,
-        limit_s: float,
-        clock: Callable[[], float] = clocks.time,
-        *,
-        fallback: CarbonSource,
-    ) -> None:
-        stand_in = fallback.at(clock())
-        if stand_in.kind != source.kind:
-            raise ConfigError(
-                f"energy.carbon.kind: the source gives {source.kind} intensities and its fallback ({stand_in.source}) "
-                f"{stand_in.kind} ones, and the two are never mixed; give a fallback of kind {source.kind}"
-            )
-        self.kind: Kind = source.kind
-        self._source = source
-        self._limit_s = limit_s
-        self._clock = clock
-        self._fallback = replace(
-            stand_in, stale=True, source=f"{stand_in.source}, until the live source answers for the first time"
-        )
-        self._last: CarbonIntensity | None = None
-        self._failures = 0
-        self._not_before = -math.inf
-        self._problem: str | None = None
-
-    @property
-    def problem(self) -> str | None:
-        """Why the last request failed, in one line without secrets; None while all is well."""
-        return self._problem
-
-    def refresh(self) -> bool:
-        """Ask the source, unless it wants to be left alone or has just failed; whether a new value came. Never raises.
-
-        After a failure it is asked again when its Retry-After has passed, or after a pause that doubles each time.
-        """
-        now = self._clock()
-        if now < self._not_before:
-            return False
-        try:
-            self._take(self._source.at(now), now)
-        except Exception as error:  # whatever a source may raise, serving goes on with the last value
-            told = str(error) if isinstance(error, GreenFlowError) else type(error).__name__
-            self._problem = " ".join(told.split())
-            asked = getattr(error, "retry_after_s", None)
-            pause = min(PAUSE_S * 2.0 ** min(self._failures, 16), HOUR_S) if asked is None else asked
-            self._failures += 1
-            self._not_before = now + min(pause, _LONGEST_WAIT_S)
-            return False
-        self._failures, self._problem = 0, None
-        return True
-
-    def _take(self, found: CarbonIntensity, now: float) -> None:
-        """Keep a value, or raise what is wrong with it."""
-        if found.kind != self.kind:
-            raise NotAnswered(f"{found.source}: gives {found.kind} intensities where {self.kind} ones are expected")
-        if not (math.isfinite(found.grams_per_kwh) and found.grams_per_kwh >= 0 and math.isfinite(found.time)):
-            raise NotAnswered(f"{found.source}: its value or time is not a usable number")
-        if found.time > now + self._limit_s:
-            raise NotAnswered(f"{found.source}: its value is of the future; set this machine's clock")
-        if self._last is None or found.time >= self._last.time:
-            self._last = found
-
-    def at(self, time: float) -> CarbonIntensity:
-        """The last known value, stamped with its own moment, and stale if ``time`` is too far from it."""
-        last = self._last
-        if last is None:
-            return replace(self._fallback, time=time)
-        return replace(last, stale=last.stale or time - last.time > self._limit_s)
 
 
 def _ask(

@@ -1,4 +1,4 @@
-"""A meter that runs as long as a node serves, and says what was used since it was last read."""
+"""Meters over codecarbon: one that runs as long as a node serves, and one for a single window after another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ RENEW_S = 3600.0
 """A tracker is replaced after this long, as codecarbon keeps every second's samples."""
 RETRY_S = 60.0
 """After a failure, codecarbon is tried again after this long."""
-_NOTHING_S = 1.0  # from this length on, a window without any energy is a failure
+NOTHING_S = 1.0
+"""A longer window without any energy is a failure."""
 
 
 class LiveMeter:
@@ -35,10 +36,12 @@ class LiveMeter:
         clock: Callable[[], float] = time.monotonic,
         busy: Callable[[], float] = node_seconds,
         tracker: Callable[[EnergyConfig], Tracker] = Tracker,
+        nothing_s: float = NOTHING_S,
     ) -> None:
         self._config = config or EnergyConfig()
         self._clock = clock
         self._new_tracker = tracker
+        self._nothing_s = nothing_s
         self._lock = threading.Lock()
         self._fallback = CpuSecondsMeter(self._config, clock=clock, busy=busy)
         self._tracker: Tracker | None = None
@@ -79,7 +82,7 @@ class LiveMeter:
             return None
         try:
             reading = tracker.close() if last else tracker.read()
-            if reading.joules <= 0 and fallback.seconds > _NOTHING_S:
+            if not reading.joules > 0 and fallback.seconds > self._nothing_s:
                 raise ValueError("no energy counted")
             return by_codecarbon(reading, fallback, self._config.pue)
         except Exception as error:  # codecarbon reads hardware in many ways; none may stop the meter
@@ -101,3 +104,29 @@ class LiveMeter:
             self._tracker = self._new_tracker(self._config)
         except Exception as error:
             self._tracker, self._problem = None, type(error).__name__
+
+
+class CodecarbonMeter:
+    """A :class:`~.meter.EnergyMeter` of separate windows: codecarbon is started for each, and has to count something.
+
+    If it cannot start or yields nothing, the window is a :class:`~.meter.CpuSecondsMeter`'s, and its method says so.
+    """
+
+    def __init__(
+        self, config: EnergyConfig | None = None, *, tracker: Callable[[EnergyConfig], Tracker] = Tracker
+    ) -> None:
+        self._config = config
+        self._new_tracker = tracker
+        self._open: LiveMeter | None = None
+
+    def start(self) -> None:
+        """Open a window."""
+        self._open = LiveMeter(self._config, tracker=self._new_tracker, nothing_s=0.0)
+
+    def stop(self) -> EnergyWindow:
+        """Close the window. Raises ResourceProblem if none is open."""
+        meter, self._open = self._open, None
+        window = None if meter is None else meter.close()
+        if window is None:
+            raise ResourceProblem("energy meter stopped before it was started; call start() first")
+        return window

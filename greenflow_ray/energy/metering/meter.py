@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.metering.processes import node_seconds
-from greenflow_ray.energy.metering.tracker import Reading, Tracker
+from greenflow_ray.energy.metering.tracker import Reading
 from greenflow_ray.errors import ResourceProblem
 
 Label = Literal["measured", "estimated"]
@@ -88,75 +87,6 @@ class CpuSecondsMeter:
         joules = busy * self._watts * self._config.pue
         method = f"CPU-seconds × {self._watts:g} W a core × PUE {self._config.pue:g}"
         return EnergyWindow(seconds, joules, joules, 0.0, 0.0, "estimated", "estimated", method, busy)
-
-
-class CodecarbonMeter:
-    """codecarbon's offline tracker (:mod:`greenflow_ray.energy.metering.tracker`), started for each window.
-
-    If it cannot start or yields nothing, the window is a :class:`CpuSecondsMeter`'s, and its method says so.
-    """
-
-    def __init__(
-        self, config: EnergyConfig | None = None, *, tracker: Callable[[EnergyConfig], Tracker] = Tracker
-    ) -> None:
-        self._config = config or EnergyConfig()
-        self._new_tracker = tracker
-        self._fallback = CpuSecondsMeter(self._config)
-        self._tracker: Tracker | None = None
-        self._problem = "it did not start"
-
-    def start(self) -> None:
-        """Open a window."""
-        try:
-            self._tracker = self._new_tracker(self._config)
-        except Exception as error:  # codecarbon probes hardware in many ways; none may stop a run
-            self._tracker, self._problem = None, type(error).__name__
-        self._fallback.start()
-
-    def stop(self) -> EnergyWindow:
-        """Close the window. Raises ResourceProblem if none is open."""
-        fallback = self._fallback.stop()
-        tracker, self._tracker = self._tracker, None
-        try:
-            if tracker is not None:
-                reading = tracker.close()
-                if not reading.joules > 0:
-                    raise ValueError("no energy counted")
-                return by_codecarbon(reading, fallback, self._config.pue)
-        except Exception as error:
-            self._problem = type(error).__name__
-        return without_codecarbon(fallback, self._problem)
-
-
-class ReplayMeter:
-    """Yields recorded windows, one a stop, so that whatever uses a meter can be tested exactly."""
-
-    def __init__(self, windows: Iterable[EnergyWindow]) -> None:
-        self._windows: Iterator[EnergyWindow] = iter(windows)
-        self._open = False
-
-    def start(self) -> None:
-        """Open a window."""
-        self._open = True
-
-    def stop(self) -> EnergyWindow:
-        """The next recorded window. Raises ResourceProblem if none is open or none is left."""
-        window = next(self._windows, None)
-        if not self._open or window is None:
-            raise ResourceProblem("replayed energy: no window is open, or none is left; record one for each window")
-        self._open = False
-        return window
-
-
-@contextmanager
-def measured(meter: EnergyMeter) -> Iterator[list[EnergyWindow]]:
-    """Open a window for a ``with`` block; the yielded list holds it afterwards."""
-    out: list[EnergyWindow] = []
-    meter.start()
-    try:
-        yield out
-    finally:
-        out.append(meter.stop())
 
 
 def by_codecarbon(reading: Reading, window: EnergyWindow, pue: float) -> EnergyWindow:

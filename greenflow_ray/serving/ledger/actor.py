@@ -19,7 +19,8 @@ import ray
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, EnergyConfig
-from greenflow_ray.energy.carbon.intensity import CarbonSource, refresh, source_for
+from greenflow_ray.energy.carbon.intensity import CarbonSource
+from greenflow_ray.energy.carbon.last_known import refresh, source_for
 from greenflow_ray.errors import GreenFlowError, InvalidInput, PricingInputError, StoreError
 from greenflow_ray.pricing.store.base import PriceRecord, PriceStore, open_store
 from greenflow_ray.serving.http.messages import Budget

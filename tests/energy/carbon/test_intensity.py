@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from greenflow_ray.config import EnergyConfig, parse
-from greenflow_ray.energy.carbon.intensity import ConstantSource, country_source, now, replay_source, source_for
+from greenflow_ray.energy.carbon.intensity import ConstantSource, country_source, replay_source
+from greenflow_ray.energy.carbon.last_known import now, source_for
 from greenflow_ray.errors import ConfigError, DataError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 import pytest
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.metering.meter import CodecarbonMeter, CpuSecondsMeter, EnergyWindow, ReplayMeter, measured
+from greenflow_ray.energy.metering.live import CodecarbonMeter
+from greenflow_ray.energy.metering.meter import CpuSecondsMeter
 from greenflow_ray.errors import ResourceProblem
 from tests.energy.trackers import told
 
@@ -57,7 +58,7 @@ def test_codecarbon_estimates_here_quietly_without_files_or_network(
 
 
 def test_a_fresh_process_prints_nothing() -> None:
-    imported = "from greenflow_ray.energy.metering.meter import CodecarbonMeter as M"
+    imported = "from greenflow_ray.energy.metering.live import CodecarbonMeter as M"
     code = f"{imported}; m = M(); m.start(); assert m.stop().joules > 0"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -76,13 +77,3 @@ def test_a_failing_codecarbon_falls_back_and_says_so(broken: str) -> None:
     found = CodecarbonMeter(EnergyConfig(pue=1.0), tracker=told(1.5))
     found.start()
     assert found.stop().joules == pytest.approx(1.5)
-
-
-def test_replay_yields_what_was_recorded() -> None:
-    window = EnergyWindow(1.0, 2.0, 2.0, 0.0, 0.0, "measured", "measured", "replay", 0.5)
-    replay = ReplayMeter([window])
-    with measured(replay) as out:
-        assert out == []
-    assert out == [window]
-    with pytest.raises(ResourceProblem, match="none is left"), measured(replay):
-        pass

@@ -72,7 +72,7 @@ def test_a_process_that_has_gone_has_no_threads() -> None:
 WORKER = """
 import threading, time
 from greenflow_ray.energy.metering.thread_seconds import Crew
-from tests.energy.test_threads import burn
+from tests.energy.metering.test_thread_seconds import burn
 crew = Crew("allocator", ("mine",))
 go, done = threading.Event(), threading.Event()
 def work():
