@@ -17,8 +17,7 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Catalog, Clicks, Split
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.pool import load_pool
-from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.pool import chain_space, load_pool
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.kernels.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.reward.stored import load_reward

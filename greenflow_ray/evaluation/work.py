@@ -20,9 +20,8 @@ from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.plan import Plan
 from greenflow_ray.models.costing import costs
 from greenflow_ray.models.costing.calibrate import calibrate, cost_keys
-from greenflow_ray.models.pool import calibrated, fingerprints, load_pool
+from greenflow_ray.models.pool import calibrated, chain_space, fingerprints, load_pool
 from greenflow_ray.models.scorer import Scorer
-from greenflow_ray.models.space import chain_space
 from greenflow_ray.models.training.train import train
 from greenflow_ray.reward.grid import ChainRunner, expected_clicks, realised_clicks
 from greenflow_ray.support.keep import digest, kept

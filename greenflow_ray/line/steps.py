@@ -28,13 +28,12 @@ from greenflow_ray.loadtest.trace import Trace, from_config, replay
 from greenflow_ray.models.costing.calibrate import calibrate
 from greenflow_ray.models.costing.costs import Costs
 from greenflow_ray.models.costing.costs import write as write_costs
-from greenflow_ray.models.pool import calibrated, load_pool
-from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.pool import calibrated, chain_space, load_pool
+from greenflow_ray.models.sealed import read_manifest
 from greenflow_ray.models.training.train import ModelRow, train, with_costs
 from greenflow_ray.nearline.repricing.first import publish_first
 from greenflow_ray.pricing.store.base import PriceStore, open_store
-from greenflow_ray.reward.stored import load_reward
-from greenflow_ray.reward.stored import read_manifest as read_reward
+from greenflow_ray.reward.stored import WEIGHTS, RewardManifest, load_reward
 from greenflow_ray.reward.teaching import RewardOutcome, train_reward
 from greenflow_ray.serving.sources import load_source
 from greenflow_ray.support.terminal import Terminal
@@ -134,7 +133,7 @@ def calibrate_run(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
     space = chain_space(config, load_pool(config, catalog), len(catalog))
     _say_chains(space, terminal)
     try:
-        fitted = read_reward(config.paths.reward).chains == space.digest
+        fitted = read_manifest(config.paths.reward / WEIGHTS, RewardManifest).chains == space.digest
     except ArtifactError:
         fitted = False
     if not fitted:

@@ -1,14 +1,19 @@
-"""The cascade's model instances as configured, whatever made them; torch is imported only if one of them needs it."""
+"""The cascade's model instances as configured, whatever made them, and the chains they make.
+
+Torch is imported only if one of them needs it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.datasets.storage import file_sha256
@@ -50,6 +55,24 @@ def make_scorer(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> 
             "it needs score(requests, candidates)"
         )
     return scorer
+
+
+def chain_space(config: CascadeConfig, pool: Mapping[str, Scorer], n_items: int) -> ChainSpace:
+    """All chains of the configured cascade over a corpus of ``n_items``, with the costs that the models state.
+
+    Raises ConfigError if a scale exceeds the corpus or a model is not in ``pool``.
+    """
+    config.check_corpus(n_items)
+    stages = []
+    for stage in config.stages:
+        missing = [m.name for m in stage.pool if m.name not in pool]
+        if missing:
+            raise ConfigError(f"stage {stage.name!r}: model {missing[0]!r} is not loaded; run `greenflow train` first")
+        models = tuple(
+            ModelCost(m.name, int(pool[m.name].flops_per_item), int(pool[m.name].flops_per_request)) for m in stage.pool
+        )
+        stages.append(Stage(stage.name, models, (n_items,) if stage.scales == "corpus" else stage.scales))
+    return ChainSpace(tuple(stages))
 
 
 def weights_path(config: CascadeConfig, model: ModelConfig) -> Path:

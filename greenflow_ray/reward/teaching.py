@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,9 @@ from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
-from greenflow_ray.datasets.storage import file_sha256, load_clicks
-from greenflow_ray.errors import ArtifactError, DataError
+from greenflow_ray.datasets.storage import load_clicks
+from greenflow_ray.errors import DataError
+from greenflow_ray.models import sealed
 from greenflow_ray.models.pool import fingerprints
 from greenflow_ray.models.scorer import Scorer
 from greenflow_ray.models.training.factors import click_factors
@@ -24,7 +24,7 @@ from greenflow_ray.reward.grid import ChainRunner, realised_clicks
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import RewardSamples, fit
 from greenflow_ray.reward.network.layout import layout
-from greenflow_ray.reward.stored import SCHEMA, RewardManifest, read_manifest, save_reward, serialise
+from greenflow_ray.reward.stored import WEIGHTS, RewardManifest, save_reward
 from greenflow_ray.reward.traits import FACTORS, RewardFeatures
 from greenflow_ray.support.keep import digest, kept
 from greenflow_ray.support.progress import Progress, silent
@@ -54,14 +54,9 @@ def train_reward(
     while data, weights, chains and settings are unchanged.
     """
     folder = config.paths.reward
-    key = digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"), str(SCHEMA))
-    if not force:
-        try:
-            manifest = read_manifest(folder)
-            if manifest.digest == key and file_sha256(folder / "reward.safetensors") == manifest.sha256:
-                return RewardOutcome(manifest, reused=True)
-        except (ArtifactError, OSError):
-            pass  # absent or damaged: train it anew
+    key = digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"), str(RewardManifest.SCHEMA))
+    if not force and (manifest := sealed.held(folder / WEIGHTS, RewardManifest, key)):
+        return RewardOutcome(manifest, reused=True)
     features = TableFeatures(dataset.users)
     describe = describe_requests(config, dataset)
     runner = ChainRunner(space, pool, len(dataset.catalog), config.exposure)
@@ -87,17 +82,14 @@ def train_reward(
     progress("fitting the reward model", 1.0)
     predicted = net.evaluate(validation.features)
     calibration = calibrate(validation.clicks, predicted, fields_of(dataset.users, rows[Split.VALIDATION]))
-    blob = serialise(net, describe.factors)
     manifest = RewardManifest(
-        sha256=hashlib.sha256(blob).hexdigest(),
         digest=key,
         chains=space.digest,
         context_vocabulary=len(dataset.users.vocabulary),
         config=config.reward,
         calibration=calibration.as_dict(),
     )
-    save_reward(folder, blob, manifest)
-    return RewardOutcome(manifest, reused=False)
+    return RewardOutcome(save_reward(folder, net, describe.factors, manifest), reused=False)
 
 
 def describe_requests(config: CascadeConfig, dataset: Dataset) -> RewardFeatures:

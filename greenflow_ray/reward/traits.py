@@ -1,9 +1,9 @@
-"""What the reward model knows of a request: how much history, what it is made of, and the user's context."""
+"""What a reward model is asked, and what ours knows of a request: its history, what that is made of, the context."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,16 @@ FACTORS = 16
 
 RECENT = 100
 """Most recent history items that are summarised."""
+
+
+class RewardEstimator(Protocol):
+    """Estimates ``R_ij``, the expected clicks in the exposed items if request ``i`` is served by chain ``j``."""
+
+    flops_per_request: int
+
+    def predict(self, requests: RequestBatch) -> F32:
+        """Rewards, float32 ``[B, J]``, in the chain space's order, all finite."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig, ReplicaConfig
 from greenflow_ray.energy.carbon.last_known import source_for
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.pool import load_pool
-from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.pool import chain_space, load_pool
 from greenflow_ray.serving.allocator.replica import ALLOCATOR, AllocatorReplica
 from greenflow_ray.serving.gateway.replica import Gateway
 from greenflow_ray.serving.sources import load_source

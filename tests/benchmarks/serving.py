@@ -25,8 +25,7 @@ import torch
 
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.energy.metering import processes
-from greenflow_ray.models.pool import load_pool
-from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.pool import chain_space, load_pool
 from greenflow_ray.pricing.kernels.choice import PriceDirective
 from greenflow_ray.reward.stored import load_reward
 from greenflow_ray.serving.allocator.core import Allocator

@@ -23,8 +23,7 @@ import numpy as np
 
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig, ModelConfig
-from greenflow_ray.models.pool import load_model, load_pool
-from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.pool import chain_space, load_model, load_pool
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.serving.local.launch import free_port
 from greenflow_ray.serving.sources import load_source

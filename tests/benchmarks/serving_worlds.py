@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,10 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.prepare import prepare
 from greenflow_ray.datasets.schema import Split
-from greenflow_ray.models import pool
+from greenflow_ray.models import pool, sealed
 from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.networks.tensors import Sizes
-from greenflow_ray.models.space import chain_space
-from greenflow_ray.models.training import artifacts
+from greenflow_ray.models.pool import chain_space
 from greenflow_ray.models.training.artifacts import ModelManifest
 from greenflow_ray.nearline.repricing.first import publish_first
 from greenflow_ray.reward.stored import load_reward
@@ -73,7 +71,6 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
             architecture, args = architectures.resolve(model)
             torch.manual_seed(0)
             network = architectures.build(architecture, args, sizes, dataset.catalog)
-            blob = artifacts.dump_weights(network)
             manifest = ModelManifest(
                 name=model.name,
                 stage=stage.name,
@@ -81,7 +78,6 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
                 args=args.model_dump(mode="json"),
                 history_length=config.history_length,
                 user_tokens=sizes.user_tokens,
-                sha256=hashlib.sha256(blob).hexdigest(),
                 digest="untrained",
                 catalog=pool.catalog_digest(dataset.catalog),
                 data=dataset.digest,
@@ -90,7 +86,7 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
                 parameters=sum(p.numel() for p in network.parameters()),
                 auc=0.5,
             )
-            artifacts.save(path, blob, manifest)
+            sealed.save(path, network.state_dict(), manifest)
     if reward:
         scorers = pool.load_pool(config, dataset.catalog)
         space = chain_space(config, scorers, len(dataset.catalog))

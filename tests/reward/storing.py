@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from greenflow_ray.config import RewardConfig
 from greenflow_ray.reward.network.model import RewardNet
-from greenflow_ray.reward.stored import RewardManifest, save_reward, serialise
+from greenflow_ray.reward.stored import RewardManifest, save_reward
 from tests.worlds import World
 
 
@@ -23,13 +22,11 @@ def store(
     calibration: dict[str, float],
 ) -> None:
     """Write weights and manifest into ``folder``."""
-    blob = serialise(net, factors)
     manifest = RewardManifest(
-        sha256=hashlib.sha256(blob).hexdigest(),
         digest="d",
         chains=world.space.digest,
         context_vocabulary=len(world.dataset.users.vocabulary),
         config=config,
         calibration=calibration,
     )
-    save_reward(folder, blob, manifest)
+    save_reward(folder, net, factors, manifest)

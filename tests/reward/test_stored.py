@@ -12,15 +12,11 @@ from greenflow_ray.chains import ChainSpace, Stage
 from greenflow_ray.config import RewardConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.errors import ArtifactError
+from greenflow_ray.models.sealed import read_manifest
 from greenflow_ray.reward.network.fast import FastReward
 from greenflow_ray.reward.network.layout import layout
 from greenflow_ray.reward.network.model import RewardNet
-from greenflow_ray.reward.stored import (
-    FACTORS,
-    NetworkReward,
-    load_reward,
-    read_manifest,
-)
+from greenflow_ray.reward.stored import FACTORS, WEIGHTS, NetworkReward, RewardManifest, load_reward
 from greenflow_ray.reward.traits import RewardFeatures
 from tests.reward.storing import store
 from tests.worlds import make_world
@@ -35,7 +31,7 @@ def stored(tmp_path: Path) -> tuple[Path, NetworkReward]:
     vocabulary = len(WORLD.dataset.users.vocabulary)
     features = RewardFeatures.of(WORLD.dataset.catalog, vocabulary, factors)
     torch.manual_seed(0)
-    net = RewardNet(layout(WORLD.space), features.width, CONFIG.hidden, CONFIG.bases, monotone=False).eval()
+    net = RewardNet(layout(WORLD.space), features.width, CONFIG).eval()
     with torch.no_grad():
         net.mean.normal_()
         net.scale.fill_(3.0)
@@ -72,21 +68,23 @@ def test_altered_weights_are_refused(stored: Stored, where: int) -> None:
     blob = bytearray(path.read_bytes())
     blob[where] ^= 1
     path.write_bytes(blob)
-    with pytest.raises(ArtifactError, match=r"reward\.safetensors: SHA-256 does not match reward\.json"):
+    with pytest.raises(
+        ArtifactError, match=r"reward\.safetensors: SHA-256 is .*, reward\.json says .* run `greenflow train` again"
+    ):
         load_reward(stored[0], WORLD.space, WORLD.dataset.catalog)
 
 
 def test_missing_or_foreign_files_are_told(stored: Stored, tmp_path: Path) -> None:
     folder = stored[0]
     with pytest.raises(ArtifactError, match="run `greenflow train` first"):
-        read_manifest(tmp_path / "nothing")
+        load_reward(tmp_path / "nothing", WORLD.space, WORLD.dataset.catalog)
     (folder / "reward.safetensors").unlink()
     with pytest.raises(ArtifactError, match=r"reward\.safetensors: cannot be read"):
         load_reward(folder, WORLD.space, WORLD.dataset.catalog)
     for text in ("{}", "nonsense"):
         (folder / "reward.json").write_text(text)
         with pytest.raises(ArtifactError, match="not a reward model's manifest"):
-            read_manifest(folder)
+            read_manifest(folder / WEIGHTS, RewardManifest)
 
 
 def test_other_chains_and_other_versions_are_refused(stored: Stored) -> None:

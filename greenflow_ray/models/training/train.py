@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,8 +14,7 @@ from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
-from greenflow_ray.errors import InvalidInput
-from greenflow_ray.models import pool
+from greenflow_ray.models import pool, sealed
 from greenflow_ray.models.costing import costs
 from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.models.networks import architectures
@@ -108,7 +106,8 @@ def _train_one(
         f"{CODE_VERSION} {dataset.digest} {config.digest('training', 'seed', 'history_length')} {architecture} "
         f"{model.name} {args.model_dump_json()}".encode()
     ).hexdigest()
-    held = None if force else _held(weights, digest)
+    held = None if force else sealed.held(weights, artifacts.ModelManifest, digest)
+    reused = held is not None
     if held is None:
         sizes = Sizes(
             len(dataset.catalog),
@@ -119,15 +118,13 @@ def _train_one(
         clicks = storage.load_clicks(config.paths.data, Split.TRAIN)
         network = fit(config, dataset, clicks, architecture, args, sizes, report)
         validation = storage.load_clicks(config.paths.data, Split.VALIDATION)
-        blob = artifacts.dump_weights(network)
-        held = artifacts.ModelManifest(
+        manifest = artifacts.ModelManifest(
             name=model.name,
             stage=stage,
             architecture=architecture,
             args=args.model_dump(mode="json"),
             history_length=config.history_length,
             user_tokens=sizes.user_tokens,
-            sha256=hashlib.sha256(blob).hexdigest(),
             digest=digest,
             catalog=pool.catalog_digest(dataset.catalog),
             data=dataset.digest,
@@ -136,25 +133,10 @@ def _train_one(
             parameters=sum(p.numel() for p in network.parameters()),
             auc=auc(scorer_for(network), dataset, validation, config.seed),
         )
-        artifacts.save(weights, blob, held)
-        reused = False
-    else:
-        reused = True
+        held = sealed.save(weights, network.state_dict(), manifest)
     return ModelRow(
         stage, model.name, held.flops_per_item, held.flops_per_request, held.parameters, held.auc, reused=reused
     )
-
-
-def _held(weights: Path, digest: str) -> artifacts.ModelManifest | None:
-    """The manifest of an intact model with this digest, if there is one."""
-    try:
-        manifest = artifacts.read_manifest(weights)
-        if manifest.digest != digest:
-            return None
-        artifacts.read_weights(weights, manifest)
-        return manifest
-    except InvalidInput:
-        return None
 
 
 def fit(

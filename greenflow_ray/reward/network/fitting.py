@@ -80,15 +80,7 @@ def fit(
     """Train on ``train``, keep the epoch that is best on ``validation``, and scale to what ``train`` earned."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = RewardNet(
-            stages,
-            train.features.shape[1],
-            config.hidden,
-            config.bases,
-            recursive=config.recursive,
-            multi_basis=config.multi_basis,
-            monotone=config.monotone,
-        )
+        net = RewardNet(stages, train.features.shape[1], config)
     x = torch.from_numpy(train.features)
     loss_of, earned = _objective(train, config.centred)
     vx, vy = torch.from_numpy(validation.features), torch.from_numpy(validation.clicks.astype(np.float32))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from greenflow_ray.config import RewardConfig
 from greenflow_ray.reward.network.layout import StageLayout
 
 BASES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -51,14 +52,12 @@ class StageUplift(nn.Module):
     own: Tensor
     earlier: Tensor
 
-    def __init__(
-        self, stage: StageLayout, width: int, bases: Sequence[str], *, multi_basis: bool, monotone: bool
-    ) -> None:
+    def __init__(self, stage: StageLayout, config: RewardConfig) -> None:
         super().__init__()
         self.stage = stage
-        self.monotone = monotone
-        self.bases = tuple(bases) if multi_basis else ("identity",)
-        n_bases, earlier = len(self.bases), stage.codes.shape[1]
+        self.monotone = config.monotone
+        self.bases: tuple[str, ...] = config.bases if config.multi_basis else ("identity",)
+        width, n_bases, earlier = config.hidden, len(self.bases), stage.codes.shape[1]
         self.embed = nn.Embedding(stage.pool, width)
         self.step = nn.Linear(2 * width, width)
         self.weight = nn.Linear(width, n_bases)
@@ -110,32 +109,21 @@ class StageUplift(nn.Module):
 
 
 class RewardNet(nn.Module):
-    """The whole model: standardised features in, reward of every chain out."""
+    """The whole model: standardised features in, reward of every chain out; ``config`` says its shape."""
 
     mean: Tensor
     deviation: Tensor
     scale: Tensor
 
-    def __init__(
-        self,
-        stages: Sequence[StageLayout],
-        features: int,
-        hidden: int,
-        bases: Sequence[str],
-        *,
-        recursive: bool = True,
-        multi_basis: bool = True,
-        monotone: bool = True,
-    ) -> None:
+    def __init__(self, stages: Sequence[StageLayout], features: int, config: RewardConfig) -> None:
         super().__init__()
-        self.recursive = recursive
+        self.recursive = config.recursive
+        hidden = config.hidden
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
         self.register_buffer("scale", torch.ones(()))
         self.trunk = nn.Sequential(nn.Linear(features, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, hidden), nn.ReLU())
-        self.stages = nn.ModuleList(
-            StageUplift(s, hidden, bases, multi_basis=multi_basis, monotone=monotone) for s in stages
-        )
+        self.stages = nn.ModuleList(StageUplift(stage, config) for stage in stages)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features, float32 ``[B, F]``, to rewards in expected clicks, float32 ``[B, J]``."""

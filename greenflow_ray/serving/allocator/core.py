@@ -14,7 +14,7 @@ from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import FeatureSource
 from greenflow_ray.pricing.kernels.choice import PriceDirective
-from greenflow_ray.reward.contract import RewardEstimator
+from greenflow_ray.reward.traits import RewardEstimator
 from greenflow_ray.serving.allocator.kernel import Decision, Rules, decide
 from greenflow_ray.serving.logs.samples import SampleLog
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, Orders, Reason

@@ -22,14 +22,13 @@ from greenflow_ray.models.costing.calibrate import calibrate, sizes_of
 from greenflow_ray.models.costing.costs import Costs
 from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.models.costing.timing import Reference
-from greenflow_ray.models.pool import calibrated, fingerprint, load_pool
+from greenflow_ray.models.pool import calibrated, chain_space, fingerprint, load_pool
 from greenflow_ray.models.scorer import CorpusScorer, Scorer
-from greenflow_ray.models.space import chain_space
 from greenflow_ray.models.training.train import train, with_costs
 from greenflow_ray.ragged import Ragged
 from tests.models.worlds import config
 
-HERE = "tests.models.test_calibrate"
+HERE = "tests.models.costing.test_calibrate"
 NOW = [0.0]
 ASKED: list[tuple[str, RequestBatch, Ragged | None]] = []
 

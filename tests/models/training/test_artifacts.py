@@ -16,7 +16,8 @@ from greenflow_ray.datasets.schema import Dataset
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.pool import load_pool
-from greenflow_ray.models.training.artifacts import load_scorer, manifest_path
+from greenflow_ray.models.sealed import manifest_path
+from greenflow_ray.models.training.artifacts import load_scorer
 from greenflow_ray.models.training.train import train
 from tests.models.worlds import candidates, config, requests
 

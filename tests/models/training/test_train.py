@@ -116,7 +116,7 @@ class Oracle:
 
 
 def brought(run: Path, **model: Any) -> CascadeConfig:
-    own = {"name": "own", "factory": "tests.models.test_training:Oracle", **model}
+    own = {"name": "own", "factory": "tests.models.training.test_train:Oracle", **model}
     stages = [
         {"name": "recall", "pool": [{"name": "dssm"}], "scales": "corpus"},
         {"name": "ranking", "pool": [own], "scales": [20]},
@@ -132,11 +132,11 @@ def test_a_model_of_your_own_is_judged_not_trained(tmp_path: Path) -> None:
     pool = load_pool(declared, dataset.catalog)
     assert isinstance(pool["own"], Oracle)
     assert row.auc == pytest.approx(1 - train(brought(tmp_path))[1].auc, abs=1e-6)
-    for factory in ("nowhere:f", "tests.models.test_training:missing", "nocolon"):
+    for factory in ("nowhere:f", "tests.models.training.test_train:missing", "nocolon"):
         with pytest.raises(ConfigError, match=r"cannot be imported|is not an import path"):
             load_pool(brought(tmp_path, factory=factory), dataset.catalog)
     with pytest.raises(ConfigError, match="made a dict, which is no Scorer"):
-        load_pool(brought(tmp_path, factory="tests.models.test_training:no_scorer"), dataset.catalog)
+        load_pool(brought(tmp_path, factory="tests.models.training.test_train:no_scorer"), dataset.catalog)
 
 
 def no_scorer(weights: Path, catalog: Catalog) -> dict[str, int]:

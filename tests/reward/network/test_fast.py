@@ -41,7 +41,7 @@ SPACES = {n: space(n) for n in range(2, 7)}
 
 def network(stages: int, seed: int = 0, **switches: bool) -> RewardNet:
     torch.manual_seed(seed)
-    net = RewardNet(layout(SPACES[stages]), INPUTS, HIDDEN, tuple(BASES), **switches)
+    net = RewardNet(layout(SPACES[stages]), INPUTS, RewardConfig(hidden=HIDDEN, **switches))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -81,7 +81,7 @@ def test_rewards_are_the_networks(
 def test_every_basis_is_known_in_any_order(name: str) -> None:
     bases = (name,) if name in BASES else tuple(BASES)[::-1]
     torch.manual_seed(0)
-    net = RewardNet(layout(SPACES[3]), INPUTS, HIDDEN, bases)
+    net = RewardNet(layout(SPACES[3]), INPUTS, RewardConfig.model_validate({"hidden": HIDDEN, "bases": bases}))
     np.testing.assert_allclose(FastReward(net).evaluate(inputs(5)), net.evaluate(inputs(5)), rtol=1e-5)
 
 
@@ -181,7 +181,7 @@ def test_a_stored_model_predicts_what_the_network_evaluates(tmp_path: Path, mono
     vocabulary = len(world.dataset.users.vocabulary)
     features = RewardFeatures.of(world.dataset.catalog, vocabulary, factors)
     torch.manual_seed(0)
-    net = RewardNet(layout(world.space), features.width, config.hidden, config.bases, monotone=monotone)
+    net = RewardNet(layout(world.space), features.width, config)
     store(tmp_path, net, factors, world, config, {})
     requests = TableFeatures(world.dataset.users).lookup(np.array([0, 5, 17, 10**6]))
     found = load_reward(tmp_path, world.space, world.dataset.catalog).predict(requests)

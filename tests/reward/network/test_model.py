@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from greenflow_ray.config import RewardConfig
 from greenflow_ray.reward.network.layout import layout
 from greenflow_ray.reward.network.model import BASES, RewardNet
 from tests.worlds import make_world
@@ -17,8 +18,8 @@ SPACE = make_world().space
 
 def net(seed: int, *, recursive: bool = True, multi_basis: bool = True, monotone: bool = True) -> RewardNet:
     torch.manual_seed(seed)
-    switches = {"recursive": recursive, "multi_basis": multi_basis, "monotone": monotone}
-    model = RewardNet(layout(SPACE), 7, 8, tuple(BASES), **switches)
+    config = RewardConfig(hidden=8, recursive=recursive, multi_basis=multi_basis, monotone=monotone)
+    model = RewardNet(layout(SPACE), 7, config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter))

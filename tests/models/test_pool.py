@@ -6,7 +6,7 @@ import pytest
 
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.models.networks.network import scorer_for
-from greenflow_ray.models.space import chain_space
+from greenflow_ray.models.pool import chain_space
 from tests.models.worlds import ALL, config, network, small
 
 
