@@ -7,13 +7,8 @@ import pytest
 from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.config import CascadeConfig, builtin, load
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.costing import flops
 from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.models.networks import architectures
-from greenflow_ray.models.networks.dien import DienArgs
-from greenflow_ray.models.networks.din import DinArgs
-from greenflow_ray.models.networks.dssm import DssmArgs
-from greenflow_ray.models.networks.ydnn import YdnnArgs
 
 PAPER = {"dssm": 13e3, "ydnn": 123e3, "din": 7020e3, "dien": 7098e3}
 RATIOS = {"dssm": 1.0, "ydnn": 9.5, "din": 540.0, "dien": 546.0}
@@ -21,20 +16,8 @@ RATIOS = {"dssm": 1.0, "ydnn": 9.5, "din": 540.0, "dien": 546.0}
 
 def closed_form(config: CascadeConfig) -> dict[str, Flops]:
     """FLOPs of every model of a cascade from its settings alone: nothing is built, nothing trained."""
-    found: dict[str, Flops] = {}
-    for stage in config.stages:
-        for model in stage.pool:
-            _, args = architectures.resolve(model)
-            user, length = args.user_width, config.history_length
-            if isinstance(args, DssmArgs):
-                found[model.name] = flops.dssm(user, args.hidden, args.interests, args.width)
-            elif isinstance(args, YdnnArgs):
-                found[model.name] = flops.ydnn(user, args.tower, args.first, args.second)
-            elif isinstance(args, DinArgs):
-                found[model.name] = flops.din(user, length, args.width, args.attention, args.mlp)
-            elif isinstance(args, DienArgs):
-                found[model.name] = flops.dien(user, length, args.width, args.attention, args.interest, args.mlp)
-    return found
+    models = [model for stage in config.stages for model in stage.pool]
+    return {model.name: architectures.resolve(model)[1].flops(config.history_length) for model in models}
 
 
 @pytest.mark.parametrize("name", ["A", "C", "D"])

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from greenflow_ray.models.costing import flops
-from greenflow_ray.models.networks.attention import Attention, pool
-from greenflow_ray.models.networks.network import Network, Tensors, mlp, pick
-from greenflow_ray.models.networks.tensors import Feature, NetworkArgs, Sizes, UserInputs
-
-if TYPE_CHECKING:
-    from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.models.costing.flops import Flops, layers
+from greenflow_ray.models.networks.din import Attentive, AttentiveArgs, embedded
+from greenflow_ray.models.networks.network import Tensors, pick
+from greenflow_ray.models.networks.tensors import Sizes, UserInputs
 
 
-class DienArgs(NetworkArgs):
-    """Settings of DIEN: by default it sees everything, item identity included."""
+class DienArgs(AttentiveArgs):
+    """Settings of DIEN."""
 
-    features: tuple[Feature, ...] = ("context", "history", "content", "popularity", "id")
-    attention: int = Field(default=32, ge=1)
     interest: int = Field(default=32, ge=1, description="width of interest states")
     mlp: tuple[int, ...] = (384, 320)
     auxiliary: float = Field(default=0.2, ge=0, description="weight of the auxiliary loss on the next history item")
 
+    def flops(self, history: int) -> Flops:
+        """DIN's, a GRU and the AUGRU's inputs on the user's side, and an AUGRU for every item."""
+        din, gates = self.attended(history, self.mlp), layers(self.interest, 3 * self.interest)
+        return Flops(
+            din.per_item + history * gates + layers(self.interest, self.mlp[0]),
+            din.per_request + history * (layers(self.width, 3 * self.interest) + 2 * gates),
+        )
 
-class Dien(Network):
+
+class Dien(Attentive):
     """The network (Zhou et al. 2019): GRU, attention, AUGRU; DIN's pooled history joins the final network.
 
     Gates come from one product a step; the reset gate acts after the product, as in cuDNN's GRU. All input-side
@@ -36,32 +38,17 @@ class Dien(Network):
     """
 
     Args = DienArgs
+    args: DienArgs
 
     def __init__(self, args: DienArgs, sizes: Sizes, catalog: Catalog) -> None:
         super().__init__(args, sizes, catalog)
-        self.args = args
         k = args.interest
-        self.attention = Attention(args.width, args.attention)
         self.extract_input = nn.Linear(args.width, 3 * k)
         self.extract_state = nn.Linear(k, 3 * k)
         self.evolve_input = nn.Linear(k, 3 * k)
         self.evolve_state = nn.Linear(k, 3 * k)
         self.next_item = nn.Linear(k, args.width)
-        self.user_first = nn.Linear(args.user_width, args.mlp[0])
-        self.item_first = nn.Linear(args.item_width, args.mlp[0], bias=False)
-        self.pooled_first = nn.Linear(2 * args.width + k, args.mlp[0], bias=False)
-        self.head = mlp(*args.mlp, 1)
-
-    @property
-    def flops(self) -> flops.Flops:
-        """See :func:`greenflow_ray.models.costing.flops.dien`."""
-        a = self.args
-        return flops.dien(a.user_width, self.sizes.history, a.width, a.attention, a.interest, a.mlp)
-
-    def tables(self) -> Tensors:
-        """Item vectors, and the item's part of the final network's first layer."""
-        vectors = self.item_vectors()
-        return vectors, self.item_first(self.with_popularity(vectors))
+        self._final(args.mlp, k)
 
     def interests(self, history: Tensor) -> Tensor:
         """Interest states ``[B, L, interest]`` of history vectors ``[B, L, width]``."""
@@ -74,33 +61,30 @@ class Dien(Network):
         return torch.stack(states, 1)
 
     def users(self, inputs: UserInputs, tables: Tensors) -> Tensors:
-        """As DIN's, and the AUGRU's inputs ``[B, L, 3·interest]``."""
-        history = F.embedding(inputs.history, tables[0]) * inputs.mask.unsqueeze(-1)
+        """As DIN's, and before the last the AUGRU's inputs ``[B, L, 3·interest]``."""
+        history = embedded(inputs, tables)
         return self._users(inputs, history, self.interests(history))
 
     def _users(self, inputs: UserInputs, history: Tensor, states: Tensor) -> Tensors:
-        first = self.user_first(self.user_vector(inputs, history))
-        return history, inputs.mask, *self.attention.prepare(history), self.evolve_input(states), first
+        *attended, first = self._attended(inputs, history)
+        return *attended, self.evolve_input(states), first
 
     def match(self, users: Tensors, items: Tensors) -> Tensor:
         """Attend, evolve, pool, and let the final network judge."""
-        history, mask, matrix, offset, evolve, first = users
-        vectors, item_first = items
+        _, mask, matrix, offset, evolve, _ = users
+        vectors = items[0]
         logits = self.attention.logits(matrix, offset, vectors)
         open_gate = torch.sigmoid(logits) * mask.unsqueeze(1)
         state = vectors.new_zeros(*vectors.shape[:2], self.args.interest)
         for inputs, relevance in zip(evolve.unsqueeze(2).unbind(1), open_gate.unsqueeze(3).unbind(2), strict=True):
             keep, new = _gates(inputs, self.evolve_state(state))
             state = torch.lerp(state, new, torch.sigmoid(keep) * relevance)
-        pooled = pool(logits, history, mask)
-        joined = self.pooled_first(torch.cat([pooled, pooled * vectors, state], -1))
-        out: Tensor = self.head(F.relu(joined + item_first + first.unsqueeze(1))).squeeze(-1)
-        return out
+        return self._judge(logits, users, items, state)
 
     def training_step(self, inputs: UserInputs, candidates: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scores, and the auxiliary loss: an interest state should tell the next history item from a random one."""
         tables = self.tables()
-        history = F.embedding(inputs.history, tables[0]) * inputs.mask.unsqueeze(-1)
+        history = embedded(inputs, tables)
         states = self.interests(history)
         scores = self.match(self._users(inputs, history, states), pick(tables, candidates))
         if self.args.auxiliary == 0:

@@ -2,66 +2,98 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from greenflow_ray.models.costing import flops
+from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.models.costing.flops import Flops, layers
 from greenflow_ray.models.networks.attention import Attention, pool
 from greenflow_ray.models.networks.network import Network, Tensors, mlp
 from greenflow_ray.models.networks.tensors import Feature, NetworkArgs, Sizes, UserInputs
 
-if TYPE_CHECKING:
-    from greenflow_ray.datasets.schema import Catalog
 
-
-class DinArgs(NetworkArgs):
-    """Settings of DIN: by default it sees everything, item identity included."""
+class AttentiveArgs(NetworkArgs):
+    """Settings that DIN and DIEN share: by default they see everything, item identity included."""
 
     features: tuple[Feature, ...] = ("context", "history", "content", "popularity", "id")
     attention: int = Field(default=32, ge=1)
+
+    def attended(self, history: int, mlp: tuple[int, ...]) -> Flops:
+        """For every history item a score of [h, i, h−i, h∘i], projected and pooled; then the final network."""
+        width, hidden = self.width, self.attention
+        return Flops(
+            history * (layers(width, hidden, 1) + 2 * width) + layers(2 * width, *mlp, 1),
+            history * layers(width, hidden) + layers(self.user_width, mlp[0]),
+        )
+
+
+class DinArgs(AttentiveArgs):
+    """Settings of DIN."""
+
     mlp: tuple[int, ...] = (448, 512)
 
+    def flops(self, history: int) -> Flops:
+        """See :meth:`AttentiveArgs.attended`."""
+        return self.attended(history, self.mlp)
 
-class Din(Network):
-    """The network (Zhou et al. 2018); its activation units' scores are normalised by a softmax."""
 
-    Args = DinArgs
+class Attentive(Network):
+    """What DIN and DIEN share: attention over the history, and a final network over what it pools.
 
-    def __init__(self, args: DinArgs, sizes: Sizes, catalog: Catalog) -> None:
+    The final network's first layer is split: the item's part is tabled, the user's part computed once a request.
+    """
+
+    def __init__(self, args: AttentiveArgs, sizes: Sizes, catalog: Catalog) -> None:
         super().__init__(args, sizes, catalog)
-        self.args = args
         self.attention = Attention(args.width, args.attention)
-        self.user_first = nn.Linear(args.user_width, args.mlp[0])
-        self.item_first = nn.Linear(args.item_width, args.mlp[0], bias=False)
-        self.pooled_first = nn.Linear(2 * args.width, args.mlp[0], bias=False)
-        self.head = mlp(*args.mlp, 1)
 
-    @property
-    def flops(self) -> flops.Flops:
-        """See :func:`greenflow_ray.models.costing.flops.din`."""
-        a = self.args
-        return flops.din(a.user_width, self.sizes.history, a.width, a.attention, a.mlp)
+    def _final(self, widths: tuple[int, ...], more: int = 0) -> None:
+        """Make the final network of ``widths`` over user, item, ``[pooled, pooled∘i]`` and ``more`` numbers."""
+        self.user_first = nn.Linear(self.args.user_width, widths[0])
+        self.item_first = nn.Linear(self.args.item_width, widths[0], bias=False)
+        self.pooled_first = nn.Linear(2 * self.args.width + more, widths[0], bias=False)
+        self.head = mlp(*widths, 1)
 
     def tables(self) -> Tensors:
         """Item vectors, and the item's part of the final network's first layer."""
         vectors = self.item_vectors()
         return vectors, self.item_first(self.with_popularity(vectors))
 
-    def users(self, inputs: UserInputs, tables: Tensors) -> Tensors:
+    def _attended(self, inputs: UserInputs, history: Tensor) -> Tensors:
         """History vectors and mask, the attention's matrices and offsets, the user's part of the first layer."""
-        history = F.embedding(inputs.history, tables[0]) * inputs.mask.unsqueeze(-1)
         first = self.user_first(self.user_vector(inputs, history))
         return history, inputs.mask, *self.attention.prepare(history), first
 
-    def match(self, users: Tensors, items: Tensors) -> Tensor:
-        """Attend, pool, and let the final network judge."""
-        history, mask, matrix, offset, first = users
+    def _judge(self, logits: Tensor, users: Tensors, items: Tensors, *more: Tensor) -> Tensor:
+        """Pool the history by the attention's ``logits``, and let the final network judge."""
+        history, mask, *_, first = users
         vectors, item_first = items
-        pooled = pool(self.attention.logits(matrix, offset, vectors), history, mask)
-        joined = self.pooled_first(torch.cat([pooled, pooled * vectors], -1))
+        pooled = pool(logits, history, mask)
+        joined = self.pooled_first(torch.cat([pooled, pooled * vectors, *more], -1))
         out: Tensor = self.head(F.relu(joined + item_first + first.unsqueeze(1))).squeeze(-1)
         return out
+
+
+def embedded(inputs: UserInputs, tables: Tensors) -> Tensor:
+    """Vectors of the history's items, zero where there is none, ``[B, L, width]``."""
+    return F.embedding(inputs.history, tables[0]) * inputs.mask.unsqueeze(-1)
+
+
+class Din(Attentive):
+    """The network (Zhou et al. 2018); its activation units' scores are normalised by a softmax."""
+
+    Args = DinArgs
+
+    def __init__(self, args: DinArgs, sizes: Sizes, catalog: Catalog) -> None:
+        super().__init__(args, sizes, catalog)
+        self._final(args.mlp)
+
+    def users(self, inputs: UserInputs, tables: Tensors) -> Tensors:
+        """See :meth:`_attended`."""
+        return self._attended(inputs, embedded(inputs, tables))
+
+    def match(self, users: Tensors, items: Tensors) -> Tensor:
+        """Attend, pool, and let the final network judge."""
+        return self._judge(self.attention.logits(users[2], users[3], items[0]), users, items)

@@ -7,19 +7,17 @@ item cost 1,280 FLOPs, a tenth of the paper's DSSM, spent where it pays: one mat
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from greenflow_ray.models.costing import flops
+from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.models.costing.flops import Flops, layers
 from greenflow_ray.models.networks.network import Network, Tensors, mlp
 from greenflow_ray.models.networks.tensors import Feature, NetworkArgs, Sizes, UserInputs
-
-if TYPE_CHECKING:
-    from greenflow_ray.datasets.schema import Catalog
 
 
 class DssmArgs(NetworkArgs):
@@ -30,6 +28,11 @@ class DssmArgs(NetworkArgs):
     hidden: int = Field(default=256, ge=1)
     interests: int = Field(default=10, ge=1)
 
+    def flops(self, history: int) -> Flops:  # noqa: ARG002 - its mean costs nothing
+        """The user's tower makes the interests; an item costs one dot product with each."""
+        interests = self.interests * self.width
+        return Flops(2 * interests, layers(self.user_width, self.hidden, interests))
+
 
 PRODUCTS = 1 << 18
 """Dot products held at once: about a mebibyte, which stays in a core's cache."""
@@ -39,20 +42,14 @@ class Dssm(Network):
     """The network (Huang et al. 2013; several interests as in MIND, Li et al. 2019)."""
 
     Args = DssmArgs
+    args: DssmArgs
     scores_corpus: ClassVar[bool] = True
 
     def __init__(self, args: DssmArgs, sizes: Sizes, catalog: Catalog) -> None:
         super().__init__(args, sizes, catalog)
-        self.args = args
         self.scale = 1 / math.sqrt(args.width)
         self.item_tower = mlp(args.item_width, 2 * args.width, args.width)
         self.user_tower = mlp(args.user_width, args.hidden, args.interests * args.width)
-
-    @property
-    def flops(self) -> flops.Flops:
-        """See :func:`greenflow_ray.models.costing.flops.dssm`."""
-        a = self.args
-        return flops.dssm(a.user_width, a.hidden, a.interests, a.width)
 
     def tables(self) -> Tensors:
         """The item's inputs, and its tower's output."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes, UserInputs, popularity_features
-
-if TYPE_CHECKING:
-    from greenflow_ray.datasets.schema import Catalog, RequestBatch
-    from greenflow_ray.models.costing.flops import Flops
-    from greenflow_ray.ragged import Ragged
+from greenflow_ray.ragged import Ragged
 
 Tensors = tuple[Tensor, ...]
 
@@ -35,8 +33,8 @@ class Network(nn.Module, ABC):
 
     def __init__(self, args: NetworkArgs, sizes: Sizes, catalog: Catalog) -> None:
         super().__init__()
+        self.args = args
         self.sizes = sizes
-        self._sees = args.sees
         if args.sees("content"):
             self.content = nn.Embedding(max(sizes.item_tokens, 1), args.width)
             nn.init.normal_(self.content.weight, std=0.1)
@@ -46,7 +44,6 @@ class Network(nn.Module, ABC):
         if args.sees("context"):
             self.context = nn.Embedding(sizes.user_tokens + 1, args.context_width)  # the last: tokens we do not know
             nn.init.normal_(self.context.weight, std=0.1)
-        self._width = args.width
         self.token_values: Tensor
         self.token_offsets: Tensor
         self.popularity: Tensor
@@ -59,9 +56,9 @@ class Network(nn.Module, ABC):
             self.register_buffer(name, value, persistent=False)
 
     @property
-    @abstractmethod
     def flops(self) -> Flops:
         """What the network costs at serving."""
+        return self.args.flops(self.sizes.history)
 
     @abstractmethod
     def tables(self) -> Tensors:
@@ -95,7 +92,7 @@ class Network(nn.Module, ABC):
     def warm_start(self, factors: Tensor) -> None:
         """Begin with item ``factors``, ``[n_items, width]``: tokens at their items' mean, identities at the rest."""
         rest = factors
-        if self._sees("content") and len(self.token_values):
+        if self.args.sees("content") and len(self.token_values):
             lengths = torch.diff(self.token_offsets, append=torch.tensor([len(self.token_values)]))
             owners = torch.repeat_interleave(torch.arange(self.sizes.items), lengths)
             sums = torch.zeros_like(self.content.weight).index_add(0, self.token_values, factors[owners])
@@ -104,21 +101,21 @@ class Network(nn.Module, ABC):
             rest = factors - F.embedding_bag(
                 self.token_values, self.content.weight.detach(), self.token_offsets, mode="mean"
             )
-        if self._sees("id"):
+        if self.args.sees("id"):
             self.identity.weight.data.copy_(rest)
 
     def item_vectors(self) -> Tensor:
         """Content and identity of every item, ``[n_items, width]``."""
-        vectors = torch.zeros(self.sizes.items, self._width)
-        if self._sees("content") and len(self.token_values):
+        vectors = torch.zeros(self.sizes.items, self.args.width)
+        if self.args.sees("content") and len(self.token_values):
             vectors = vectors + F.embedding_bag(self.token_values, self.content.weight, self.token_offsets, mode="mean")
-        if self._sees("id"):
+        if self.args.sees("id"):
             vectors = vectors + self.identity.weight
         return vectors
 
     def with_popularity(self, vectors: Tensor) -> Tensor:
         """Item vectors ``[n_items, width]``, joined by popularity if the network sees it."""
-        return torch.cat([vectors, self.popularity], 1) if self._sees("popularity") else vectors
+        return torch.cat([vectors, self.popularity], 1) if self.args.sees("popularity") else vectors
 
     def _context(self, inputs: UserInputs) -> Tensor:
         """Mean of the context tokens' vectors, weighted where tokens have weights, ``[B, context_width]``."""
@@ -131,12 +128,12 @@ class Network(nn.Module, ABC):
     def user_vector(self, inputs: UserInputs, history: Tensor) -> Tensor:
         """Context, mean of the ``history`` vectors ``[B, L, width]``, mean popularity: ``[B, user_width]``."""
         parts = []
-        if self._sees("context"):
+        if self.args.sees("context"):
             parts.append(self._context(inputs))
-        if self._sees("history"):
+        if self.args.sees("history"):
             share = (inputs.mask / inputs.mask.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
             parts.append((history * share).sum(1))
-            if self._sees("popularity"):
+            if self.args.sees("popularity"):
                 parts.append((F.embedding(inputs.history, self.popularity) * share).sum(1))
         return torch.cat(parts, 1) if parts else torch.zeros(len(inputs.history), 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from greenflow_ray.config import Section
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.ragged import Ragged
 
 Feature = Literal["context", "history", "content", "popularity", "id"]
@@ -21,13 +23,17 @@ POPULARITY = 2
 """Numbers that describe an item's popularity: its standardised logarithm, and that number's square."""
 
 
-class NetworkArgs(Section):
+class NetworkArgs(Section, ABC):
     """Settings that every architecture has; ``features`` says what it may see."""
 
     features: tuple[Feature, ...]
     width: int = Field(default=64, ge=1, description="width of item vectors")
     context_width: int = Field(default=32, ge=1, description="width of the context embedding")
     passes: int = Field(default=1, ge=1, description="epochs for each of training.epochs: cheap models take more")
+
+    @abstractmethod
+    def flops(self, history: int) -> Flops:
+        """What such a network costs at serving where it attends to ``history`` items."""
 
     def sees(self, feature: Feature) -> bool:
         """Whether the network may see ``feature``."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from greenflow_ray.models.costing import flops
+from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.models.costing.flops import Flops, layers
 from greenflow_ray.models.networks.network import Network, Tensors, mlp
 from greenflow_ray.models.networks.tensors import Feature, NetworkArgs, Sizes, UserInputs
-
-if TYPE_CHECKING:
-    from greenflow_ray.datasets.schema import Catalog
 
 
 class YdnnArgs(NetworkArgs):
@@ -25,24 +21,22 @@ class YdnnArgs(NetworkArgs):
     first: int = Field(default=96, ge=1)
     second: int = Field(default=64, ge=1)
 
+    def flops(self, history: int) -> Flops:  # noqa: ARG002 - its mean costs nothing
+        """The first layer is split: its item half is tabled, its user half computed once a request."""
+        return Flops(layers(self.first, self.second, 1), layers(self.user_width, self.tower, self.first))
+
 
 class Ydnn(Network):
     """The network (Covington et al. 2016), as a scorer of (user, item) pairs."""
 
     Args = YdnnArgs
+    args: YdnnArgs
 
     def __init__(self, args: YdnnArgs, sizes: Sizes, catalog: Catalog) -> None:
         super().__init__(args, sizes, catalog)
-        self.args = args
         self.user_tower = mlp(args.user_width, args.tower, args.first)
         self.item_first = nn.Linear(args.item_width, args.first, bias=False)
         self.head = mlp(args.first, args.second, 1)
-
-    @property
-    def flops(self) -> flops.Flops:
-        """See :func:`greenflow_ray.models.costing.flops.ydnn`."""
-        a = self.args
-        return flops.ydnn(a.user_width, a.tower, a.first, a.second)
 
     def tables(self) -> Tensors:
         """The item half of the first layer, and item vectors for histories."""
