@@ -133,14 +133,18 @@ def realised_clicks(
     With ``exposures``, each at most the runner's, those of every shorter list too: int16 ``[len(exposures), n, J]``.
     The chains are run from features alone; the clicks are looked at only afterwards.
     """
+    places = np.zeros(clicks.users.max(initial=-1) + 1, dtype=np.int64)
+    places[clicks.users] = np.arange(len(clicks.users))
 
-    def liked(rows: npt.NDArray[np.int64]) -> F32:
-        worth = np.zeros((len(rows), runner.n_items + 1), dtype=np.float32)
-        mine = clicks.items.take(rows)
+    def liked(users: npt.NDArray[np.int64]) -> F32:
+        mine = clicks.items.take(places[users])
+        worth = np.zeros((len(users), runner.n_items), dtype=np.float32)
         worth[mine.row_ids, mine.values] = 1
         return worth
 
-    out = _summed(runner, features, clicks.users, liked, exposures, batch, progress).astype(np.int16)
+    cuts = exposures or (runner.exposure,)
+    found = expected_clicks(runner, features, clicks.users, liked, exposures=cuts, batch=batch, progress=progress)
+    out = found.astype(np.int16)
     return out if exposures else out[0]
 
 
@@ -152,35 +156,19 @@ def expected_clicks(
     *,
     exposures: Sequence[int],
     batch: int = BATCH,
+    progress: Callable[[int, int], None] | None = None,
 ) -> F32:
     """Expected clicks of ``users`` (table rows) where every click's probability is known.
 
     ``probabilities`` gives float32 ``[b, n_items]`` for table rows; returns float32 ``[len(exposures), n, J]``.
     """
-
-    def worth(rows: npt.NDArray[np.int64]) -> F32:
-        return np.pad(probabilities(users[rows]), ((0, 0), (0, 1)))
-
-    return _summed(runner, features, users, worth, exposures, batch, None)
-
-
-def _summed(
-    runner: ChainRunner,
-    features: TableFeatures,
-    users: npt.NDArray[np.int64],
-    worth: Callable[[npt.NDArray[np.int64]], F32],
-    exposures: Sequence[int],
-    batch: int,
-    progress: Callable[[int, int], None] | None,
-) -> F32:
-    """What the exposed items are worth, float32 ``[exposures, n, J]``; the last column of ``worth`` is no item's."""
-    cuts = np.asarray(exposures or (runner.exposure,)) - 1
-    n = len(users)
+    cuts, n = np.asarray(exposures) - 1, len(users)
     out = np.zeros((len(cuts), n, len(runner.space)), dtype=np.float32)
     for start in range(0, n, batch):
         rows = np.arange(start, min(start + batch, n))
         exposed = runner.run(features.rows(users[rows]))
-        gained = np.take_along_axis(worth(rows), exposed.reshape(len(rows), -1), axis=1).reshape(exposed.shape)
+        worth = np.pad(probabilities(users[rows]), ((0, 0), (0, 1)))  # the last column is no item's: index -1
+        gained = np.take_along_axis(worth, exposed.reshape(len(rows), -1), axis=1).reshape(exposed.shape)
         out[:, rows] = np.moveaxis(np.cumsum(gained, axis=2)[:, :, cuts], 2, 0)
         if progress is not None:
             progress(int(rows[-1]) + 1, n)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def train_reward(
         chains=space.digest,
         context_vocabulary=len(dataset.users.vocabulary),
         config=config.reward,
-        calibration=calibration.as_dict(),
+        calibration=asdict(calibration),
     )
     return RewardOutcome(save_reward(folder, net, describe.factors, manifest), reused=False)
 

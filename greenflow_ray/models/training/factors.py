@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from sklearn.utils.extmath import randomized_svd
 
 from greenflow_ray.datasets.schema import Clicks, Dataset
 
@@ -30,17 +29,9 @@ def item_factors(
     counts = np.bincount(items, minlength=shape[1])
     values = 1 / np.sqrt(counts[items] + 10.0)  # damp the popular ones, which co-occur with everything
     matrix = sparse.csr_matrix((values, (rows, items)), shape=shape)
-    strength, right = _leading(matrix, min(width, *matrix.shape))
+    rank = min(width, *matrix.shape)
+    _, strength, right = randomized_svd(matrix, rank, n_oversamples=16, n_iter=4, random_state=0)
     factors = np.zeros((shape[1], width))
     factors[:, : len(right)] = (right * np.sqrt(strength)[:, None]).T
     scaled: npt.NDArray[np.float32] = (0.1 * factors / max(factors.std(), 1e-9)).astype(np.float32)
     return scaled
-
-
-def _leading(matrix: Any, rank: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Leading singular values and right vectors, by randomised subspace iteration (Halko et al. 2011)."""
-    basis = np.random.default_rng(0).normal(size=(matrix.shape[1], min(rank + 16, *matrix.shape)))
-    for _ in range(4):
-        basis, _ = np.linalg.qr(matrix.T @ (matrix @ basis))
-    _, strength, right = np.linalg.svd(matrix @ basis, full_matrices=False)
-    return strength[:rank], (right @ basis.T)[:rank]

@@ -38,7 +38,7 @@ class FastReward:
     """
 
     def __init__(self, net: RewardNet) -> None:
-        stages = [stage for stage in net.stages if isinstance(stage, StageUplift)]
+        stages = net.uplifts
         first, second = (layer for layer in net.trunk if isinstance(layer, nn.Linear))
         hidden = second.out_features
         steps = [_array(stage.step.weight.T) for stage in stages]

@@ -136,6 +136,11 @@ class RewardNet(nn.Module):
             state = following if self.recursive else torch.zeros_like(following)
         return total * self.scale
 
+    @property
+    def uplifts(self) -> list[StageUplift]:
+        """The stages' modules, in order."""
+        return [stage for stage in self.stages if isinstance(stage, StageUplift)]
+
     def evaluate(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """:meth:`forward` on arrays, without gradients."""
         with torch.inference_mode():
@@ -145,13 +150,12 @@ class RewardNet(nn.Module):
     @property
     def flops_per_request(self) -> int:
         """Multiply-adds of the linear layers, counted as two, for one request."""
-        count = sum(2 * m.in_features * m.out_features for m in self.trunk if isinstance(m, nn.Linear))
-        for module in self.stages:
-            assert isinstance(module, StageUplift)
-            prefixes = len(module.stage.models)
-            linears = [
-                m for m in (module.step, module.weight, module.start, module.rise, module.boost) if m is not None
-            ]
-            count += prefixes * sum(2 * m.in_features * m.out_features for m in linears)
-            count += 2 * prefixes * len(module.bases) * module.stage.codes.size
-        return count
+        count = _products(self.trunk)
+        for uplift in self.uplifts:
+            count += len(uplift.models) * (_products(uplift) + len(uplift.bases) * uplift.codes.numel())
+        return 2 * count
+
+
+def _products(module: nn.Module) -> int:
+    """Multiply-adds of a module's linear layers for one row."""
+    return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Linear))
