@@ -19,7 +19,7 @@ from greenflow_ray.models import sealed
 from greenflow_ray.models.pool import fingerprints
 from greenflow_ray.models.scorer import Scorer
 from greenflow_ray.models.training.factors import click_factors
-from greenflow_ray.reward.field_rce import calibrate, fields_of
+from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.grid import ChainRunner, realised_clicks
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import RewardSamples, fit

@@ -15,7 +15,7 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.evaluation.plan import Plan
 from greenflow_ray.evaluation.work import CODE_VERSION, Grid, Loaded, grid_path, run_grid
-from greenflow_ray.reward.field_rce import calibrate, fields_of
+from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import LoggedSamples, RewardSamples, fit
 from greenflow_ray.reward.network.layout import layout

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from greenflow_ray.config import RewardConfig
-from greenflow_ray.reward.field_rce import calibrate, field_rce
+from greenflow_ray.reward.calibration import calibrate, field_rce
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import LoggedSamples, RewardSamples, centred_loss, fit, logged_loss
 from greenflow_ray.reward.network.layout import layout

@@ -1,0 +1,16 @@
+from .costing.calibrate import calibrate as calibrate
+from .costing.costs import Costs as Costs
+from .costing.costs import ModelCosts as ModelCosts
+from .costing.flops import Flops as Flops
+from .pool import chain_space as chain_space
+from .pool import load_model as load_model
+from .pool import load_pool as load_pool
+from .scorer import BareCorpusScorer as BareCorpusScorer
+from .scorer import BareScorer as BareScorer
+from .scorer import CorpusScorer as CorpusScorer
+from .scorer import Scorer as Scorer
+from .selection import exclude as exclude
+from .selection import keep_best as keep_best
+from .selection import keep_best_corpus as keep_best_corpus
+from .training.artifacts import load_scorer as load_scorer
+from .training.train import train as train

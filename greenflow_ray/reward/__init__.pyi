@@ -1,0 +1,14 @@
+from .calibration import Calibration as Calibration
+from .calibration import calibrate as calibrate
+from .calibration import field_rce as field_rce
+from .calibration import fields_of as fields_of
+from .grid import ChainRunner as ChainRunner
+from .grid import expected_clicks as expected_clicks
+from .grid import realised_clicks as realised_clicks
+from .stored import NetworkReward as NetworkReward
+from .stored import RewardManifest as RewardManifest
+from .stored import load_reward as load_reward
+from .teaching import RewardOutcome as RewardOutcome
+from .teaching import train_reward as train_reward
+from .traits import RewardEstimator as RewardEstimator
+from .traits import RewardFeatures as RewardFeatures
