@@ -17,7 +17,6 @@ from .limits import Limits as Limits
 from .limits import binding as binding
 from .metering.live import CodecarbonMeter as CodecarbonMeter
 from .metering.live import LiveMeter as LiveMeter
-from .metering.meter import CpuSecondsMeter as CpuSecondsMeter
 from .metering.meter import EnergyMeter as EnergyMeter
 from .metering.meter import EnergyWindow as EnergyWindow
 from .power import PowerModel as PowerModel

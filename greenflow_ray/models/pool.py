@@ -117,7 +117,13 @@ def cost_key(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> str
 
 def measured(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> costs.ModelCosts:
     """What calibration found of one model. Raises ArtifactError if that is missing, or of something else."""
-    return costs.measured(config, model.name, cost_key(config, model, catalog))
+    found = next((m for m in costs.read(config).models if m.name == model.name), None)
+    if found is not None and found.key == cost_key(config, model, catalog):
+        return found
+    why = f"holds no model {model.name!r}"
+    if found is not None:
+        why = f"model {model.name!r} was measured with other weights, code, arguments, item scales or data"
+    raise ArtifactError(f"{config.paths.costs}: {why}; {costs.cure(config)}")
 
 
 def calibrated(config: CascadeConfig, catalog: Catalog) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.metering.meter import CpuSecondsMeter, EnergyWindow, by_codecarbon, without_codecarbon
+from greenflow_ray.energy.metering.meter import EnergyWindow, by_codecarbon, by_cpu_seconds, without_codecarbon
 from greenflow_ray.energy.metering.processes import node_seconds
 from greenflow_ray.energy.metering.tracker import Tracker
 from greenflow_ray.errors import ResourceProblem
@@ -39,16 +39,15 @@ class LiveMeter:
         nothing_s: float = NOTHING_S,
     ) -> None:
         self._config = config or EnergyConfig()
-        self._clock = clock
+        self._clock, self._busy = clock, busy
         self._new_tracker = tracker
         self._nothing_s = nothing_s
         self._lock = threading.Lock()
-        self._fallback = CpuSecondsMeter(self._config, clock=clock, busy=busy)
         self._tracker: Tracker | None = None
         self._problem = "it did not start"
         self._closed = False
         self._renew()  # before the first window opens: it may take its time
-        self._fallback.start()
+        self._began = clock(), busy()
 
     def read(self) -> EnergyWindow:
         """What the node used since the last reading, or since the start. Raises ResourceProblem once closed."""
@@ -66,10 +65,10 @@ class LiveMeter:
             return self._window(last=True)
 
     def _window(self, *, last: bool) -> EnergyWindow:
-        """Close the open window and, unless the meter is closed, open the next; ``last``: of its tracker."""
-        fallback = self._fallback.stop()
-        if not self._closed:
-            self._fallback.start()
+        """Close the open window and open the next; ``last``: of its tracker."""
+        (began, busy), self._began = self._began, (self._clock(), self._busy())
+        now, used = self._began[0], max(0.0, self._began[1] - busy)
+        fallback = by_cpu_seconds(now - began, used, self._config.pue)
         window = self._measured(fallback, last=last)
         if last and not self._closed:
             self._renew()
@@ -107,9 +106,9 @@ class LiveMeter:
 
 
 class CodecarbonMeter:
-    """A :class:`~.meter.EnergyMeter` of separate windows: codecarbon is started for each, and has to count something.
+    """A :class:`~.meter.EnergyMeter` of separate windows: codecarbon is started for each.
 
-    If it cannot start or yields nothing, the window is a :class:`~.meter.CpuSecondsMeter`'s, and its method says so.
+    If it cannot start or counts nothing, the window is one of CPU-seconds, and its method says so.
     """
 
     def __init__(

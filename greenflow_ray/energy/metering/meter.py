@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.metering.processes import node_seconds
 from greenflow_ray.energy.metering.tracker import Reading
-from greenflow_ray.errors import ResourceProblem
 
 Label = Literal["measured", "estimated"]
 
@@ -57,36 +52,11 @@ class EnergyMeter(Protocol):
         ...
 
 
-class CpuSecondsMeter:
-    """Estimates energy as busy CPU-seconds × watts a core × PUE: the last resort that always works."""
-
-    def __init__(
-        self,
-        config: EnergyConfig | None = None,
-        *,
-        watts_per_core: float = WATTS_PER_CORE,
-        clock: Callable[[], float] = time.monotonic,
-        busy: Callable[[], float] = node_seconds,
-    ) -> None:
-        self._config = config or EnergyConfig()
-        self._watts = watts_per_core
-        self._clock = clock
-        self._busy = busy
-        self._open: tuple[float, float] | None = None
-
-    def start(self) -> None:
-        """Open a window."""
-        self._open = (self._clock(), self._busy())
-
-    def stop(self) -> EnergyWindow:
-        """Close the window. Raises ResourceProblem if none is open."""
-        if self._open is None:
-            raise ResourceProblem("energy meter stopped before it was started; call start() first")
-        seconds, busy = self._clock() - self._open[0], max(0.0, self._busy() - self._open[1])
-        self._open = None
-        joules = busy * self._watts * self._config.pue
-        method = f"CPU-seconds × {self._watts:g} W a core × PUE {self._config.pue:g}"
-        return EnergyWindow(seconds, joules, joules, 0.0, 0.0, "estimated", "estimated", method, busy)
+def by_cpu_seconds(seconds: float, busy: float, pue: float) -> EnergyWindow:
+    """A window of so many ``seconds`` and ``busy`` CPU-seconds, × watts a core × PUE: the last resort always works."""
+    joules = busy * WATTS_PER_CORE * pue
+    method = f"CPU-seconds × {WATTS_PER_CORE:g} W a core × PUE {pue:g}"
+    return EnergyWindow(seconds, joules, joules, 0.0, 0.0, "estimated", "estimated", method, busy)
 
 
 def by_codecarbon(reading: Reading, window: EnergyWindow, pue: float) -> EnergyWindow:

@@ -7,7 +7,8 @@ unit, and a model that is as efficient as that product costs what its FLOPs say;
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +62,8 @@ def calibrate(
     chosen = rng.permutation(users)[: config.serving.batch_requests]
     sharing = max(1, config.serving.batch_requests // 4)
     n_models = sum(len(stage.pool) for stage in config.stages)
-    measured: list[tuple[str, str, BareScorer, tuple[int, ...], Fit, Flops | None]] = []
+    measured: list[ModelCosts] = []
+    keys = cost_keys(config, catalog)
     references: list[npt.NDArray[np.float64]] = []
     standard = reference or matrix_product()
 
@@ -87,28 +89,23 @@ def calibrate(
                 done, of = len(measured) / n_models, 1 / n_models
                 seconds, standards = time_points(points, standard, clock, part(naming(model.name), done, done + of))
                 references.append(standards)
-                measured.append((stage.name, model.name, scorer, mine, fit(points, seconds), counted(points, sharing)))
+                measured.append(
+                    ModelCosts(
+                        stage=stage.name,
+                        name=model.name,
+                        key=keys[model.name],
+                        sizes=mine,
+                        sharing=sharing,
+                        declared=declared(scorer, model.name),
+                        counted=counted(points, sharing),
+                        timed=Flops(0, 0),  # until the reference's rate is known
+                        fit=fit(points, seconds),
+                    )
+                )
             candidates = following
     rate = standard.flops / float(np.median(np.concatenate(references)))
-    keys = cost_keys(config, catalog)
-    return Costs(
-        machine=machine(),
-        reference_flops_per_second=rate,
-        models=tuple(
-            ModelCosts(
-                stage=stage_name,
-                name=name,
-                key=keys[name],
-                sizes=mine,
-                sharing=sharing,
-                declared=declared(scorer, name),
-                counted=flops,
-                timed=per_request_and_item(found, sharing, rate),
-                fit=found,
-            )
-            for stage_name, name, scorer, mine, found, flops in measured
-        ),
-    )
+    models = (m.model_copy(update={"timed": per_request_and_item(m.fit, sharing, rate)}) for m in measured)
+    return Costs(machine=machine(), reference_flops_per_second=rate, models=tuple(models))
 
 
 def cost_keys(config: CascadeConfig, catalog: Catalog) -> dict[str, str]:
@@ -195,7 +192,7 @@ def make_points(
             handed = [leading(candidates.take(rows), n) for rows in parts]
             points.append(
                 Point(
-                    _scoring(score, list(zip(requests, handed, strict=True))),
+                    partial(_score_all, score, requests, handed),
                     calls=len(parts),
                     requests=len(users),
                     items=sum(len(h.values) for h in handed),
@@ -210,11 +207,7 @@ def leading(rows: Ragged, n: int) -> Ragged:
     return Ragged.from_lengths(dense[dense >= 0], (dense >= 0).sum(axis=1))
 
 
-def _scoring(score: Asking, batches: list[tuple[RequestBatch, Ragged]]) -> Callable[[], None]:
+def _score_all(score: Asking, requests: Sequence[RequestBatch], candidates: Sequence[Ragged]) -> None:
     """What a point runs: the scorer alone, for every batch."""
-
-    def run() -> None:
-        for requests, handed in batches:
-            score(requests, handed)
-
-    return run
+    for batch, handed in zip(requests, candidates, strict=True):
+        score(batch, handed)

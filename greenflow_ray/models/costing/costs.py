@@ -100,25 +100,12 @@ def read(config: CascadeConfig) -> Costs:
         costs = Costs.model_validate_json(path.read_bytes())
     except OSError as error:
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise ArtifactError(f"{path}: {reason}, and costs are {config.costs!r}; {_cure(config)}") from error
+        raise ArtifactError(f"{path}: {reason}, and costs are {config.costs!r}; {cure(config)}") from error
     except ValidationError as error:
-        raise ArtifactError(f"{path}: not a file of costs ({error.errors()[0]['msg']}); {_cure(config)}") from error
+        raise ArtifactError(f"{path}: not a file of costs ({error.errors()[0]['msg']}); {cure(config)}") from error
     if costs.schema_version != SCHEMA:
-        raise ArtifactError(f"{path}: schema {costs.schema_version}, this version reads {SCHEMA}; {_cure(config)}")
+        raise ArtifactError(f"{path}: schema {costs.schema_version}, this version reads {SCHEMA}; {cure(config)}")
     return costs
-
-
-def measured(config: CascadeConfig, name: str, key: str) -> ModelCosts:
-    """What was measured of a model. Raises ArtifactError if nothing was, or not of what ``key`` stands for."""
-    found = next((m for m in read(config).models if m.name == name), None)
-    if found is None:
-        raise ArtifactError(f"{config.paths.costs}: holds no model {name!r}; {_cure(config)}")
-    if found.key != key:
-        raise ArtifactError(
-            f"{config.paths.costs}: model {name!r} was measured with other weights, code, arguments, item scales or "
-            f"data; {_cure(config)}"
-        )
-    return found
 
 
 def in_force(config: CascadeConfig, found: ModelCosts) -> Flops:
@@ -171,5 +158,6 @@ class _CostedCorpus(_Costed):
         return self._scorer.score_corpus(requests)
 
 
-def _cure(config: CascadeConfig) -> str:
+def cure(config: CascadeConfig) -> str:
+    """What to do where measured costs are missing, or of something else."""
     return f"run `greenflow calibrate --run {config.run}`"

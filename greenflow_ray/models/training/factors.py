@@ -11,7 +11,11 @@ from greenflow_ray.datasets.schema import Clicks, Dataset
 
 
 def click_factors(dataset: Dataset, clicks: Clicks, width: int) -> npt.NDArray[np.float32]:
-    """:func:`item_factors` of the users in ``clicks`` (training users: nobody else's clicks may count)."""
+    """:func:`item_factors` of the users in ``clicks`` (training users: nobody else's clicks may count).
+
+    Which items are clicked together, known before the first step: identity embeddings start here, and need a fraction
+    of the epochs.
+    """
     n = len(dataset.catalog)
     history = dataset.users.history.take(clicks.users)
     keys = np.concatenate([r.row_ids * n + r.values for r in (history, clicks.items)])

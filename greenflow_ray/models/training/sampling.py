@@ -20,7 +20,6 @@ import torch
 from greenflow_ray.config import TrainingConfig
 from greenflow_ray.datasets.schema import Clicks, Dataset
 from greenflow_ray.models.networks.tensors import Sizes, UserInputs
-from greenflow_ray.models.training.factors import item_factors
 from greenflow_ray.ragged import Ragged
 
 _MIXED = 0.5
@@ -118,16 +117,6 @@ class Sampler:
         found = np.searchsorted(self._clicked, keys).clip(max=len(self._clicked) - 1)
         same: npt.NDArray[np.bool_] = self._clicked[found] == keys
         return same
-
-    def item_factors(self, width: int) -> torch.Tensor:
-        """Item vectors from a truncated SVD of the training users' clicks, float32 ``[n_items, width]``.
-
-        Which items are clicked together, known before the first step: identity embeddings start here, and need
-        a fraction of the epochs. Columns beyond the matrix's rank are zero.
-        """
-        n = self._sizes.items
-        rows, items = np.divmod(self._clicked, n)
-        return torch.from_numpy(item_factors(rows, items, (len(self._history), n), width))
 
 
 def evaluation_pairs(

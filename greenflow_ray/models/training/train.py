@@ -22,6 +22,7 @@ from greenflow_ray.models.networks.network import Network, scorer_for
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes
 from greenflow_ray.models.scorer import BareScorer, vet
 from greenflow_ray.models.training import artifacts
+from greenflow_ray.models.training.factors import click_factors
 from greenflow_ray.models.training.sampling import Sampler, evaluation_pairs
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.progress import Progress, silent
@@ -158,7 +159,7 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = architectures.build(architecture, args, sizes, dataset.catalog)
-    network.warm_start(sampler.item_factors(args.width))
+    network.warm_start(torch.from_numpy(click_factors(dataset, clicks, args.width)))
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     epochs = settings.epochs * args.passes
     total = epochs * sampler.steps()

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,22 +11,18 @@ import pytest
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.metering.live import CodecarbonMeter
-from greenflow_ray.energy.metering.meter import CpuSecondsMeter
+from greenflow_ray.energy.metering.meter import by_cpu_seconds
 from greenflow_ray.errors import ResourceProblem
 from tests.energy.trackers import told
 
 
-def steps(*values: float) -> Callable[[], float]:
-    it = iter(values)
-    return lambda: next(it)
-
-
 def test_cpu_seconds_by_hand() -> None:
-    found = CpuSecondsMeter(EnergyConfig(pue=1.5), watts_per_core=10.0, clock=steps(100, 160), busy=steps(7, 27))
-    found.start()
-    window = found.stop()
-    assert (window.seconds, window.joules, window.node_cpu_seconds) == (60, 20 * 10 * 1.5, 20)
+    window = by_cpu_seconds(60.0, 20.0, 1.5)
+    assert (window.seconds, window.joules, window.node_cpu_seconds) == (60, 20 * 4 * 1.5, 20)
     assert window.source == "estimated"
+    found = CodecarbonMeter(EnergyConfig(), tracker=told(1.0))
+    found.start()
+    found.stop()
     with pytest.raises(ResourceProblem, match="start"):
         found.stop()
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from greenflow_ray.datasets.schema import Clicks
+from greenflow_ray.datasets.schema import Clicks, Split
 from greenflow_ray.models.training.factors import click_factors, item_factors
 from greenflow_ray.ragged import Ragged
+from tests.models.worlds import small
 from tests.worlds import make_world
 
 
@@ -63,3 +64,12 @@ def test_history_and_clicks_count_once_and_nobody_else() -> None:
     unseen = np.setdiff1d(np.arange(60), seen)
     np.testing.assert_allclose(factors[unseen], 0, atol=1e-6)
     assert (np.abs(factors[seen]).max(axis=1) > 1e-4).mean() > 0.9
+
+
+def test_more_columns_than_training_users_are_zero_and_the_same_each_time() -> None:
+    dataset, clicks = small()
+    factors = click_factors(dataset, clicks[Split.TRAIN], 200)
+    assert factors.shape == (150, 200)
+    assert np.isfinite(factors).all()
+    np.testing.assert_array_equal(factors, click_factors(dataset, clicks[Split.TRAIN], 200))
+    assert (factors[:, 60:] == 0).all()  # sixty training users: no more directions than that

@@ -51,16 +51,6 @@ def test_shift_undoes_the_choice_of_non_clicks() -> None:
     np.testing.assert_allclose(often, np.exp(-shift), rtol=0.2)
 
 
-def test_item_factors_know_what_is_clicked_together() -> None:
-    dataset, clicks = small()
-    sampler = Sampler(dataset, clicks[Split.TRAIN], TrainingConfig(), sizes(dataset))
-    factors = sampler.item_factors(200).numpy()
-    assert factors.shape == (150, 200)
-    assert np.isfinite(factors).all()
-    np.testing.assert_array_equal(factors, sampler.item_factors(200).numpy())
-    assert (factors[:, 60:] == 0).all()  # sixty training users: no more directions than that
-
-
 def test_evaluation_pairs_are_clicks_and_true_non_clicks() -> None:
     dataset, clicks = small()
     held = clicks[Split.VALIDATION]
