@@ -62,7 +62,8 @@ class LastKnown:
     :meth:`refresh` is for a background thread; :meth:`at` may be called from any other, never asks and never fails. A
     value is stale from ``limit_s`` seconds after the moment it stands for. Before the first value, and for that time
     only, ``fallback`` answers, flagged as stale. Values and fallback are of one kind, average or marginal: another
-    raises ConfigError here, and counts as a failure later.
+    raises ConfigError here, and counts as a failure later. ``problem`` is why the last request failed, in one line
+    without secrets; None while all is well.
     """
 
     def __init__(
@@ -89,12 +90,7 @@ class LastKnown:
         self._last: CarbonIntensity | None = None
         self._failures = 0
         self._not_before = -math.inf
-        self._problem: str | None = None
-
-    @property
-    def problem(self) -> str | None:
-        """Why the last request failed, in one line without secrets; None while all is well."""
-        return self._problem
+        self.problem: str | None = None
 
     def refresh(self) -> bool:
         """Ask the source, unless it wants to be left alone or has just failed; whether a new value came. Never raises.
@@ -108,13 +104,13 @@ class LastKnown:
             self._take(self._source.at(now), now)
         except Exception as error:  # whatever a source may raise, serving goes on with the last value
             told = str(error) if isinstance(error, GreenFlowError) else type(error).__name__
-            self._problem = " ".join(told.split())
+            self.problem = " ".join(told.split())
             asked = getattr(error, "retry_after_s", None)
             pause = min(PAUSE_S * 2.0 ** min(self._failures, 16), HOUR_S) if asked is None else asked
             self._failures += 1
             self._not_before = now + min(pause, _LONGEST_WAIT_S)
             return False
-        self._failures, self._problem = 0, None
+        self._failures, self.problem = 0, None
         return True
 
     def _take(self, found: CarbonIntensity, now: float) -> None:
