@@ -1,0 +1,40 @@
+"""What users may lean on: each package's names are pinned, all are there, and importing a package stays cheap."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+
+FACES = {
+    "energy": """
+        Attribution Bound CarbonIntensity CarbonSource CodecarbonMeter ConstantSource EnergyAccount EnergyMeter
+        EnergyWindow LastKnown Limits LiveMeter PowerModel ReplaySource Sci binding country_source replay_source sci
+        share source_for split
+    """,
+    "models": """
+        BareCorpusScorer BareScorer CorpusScorer Costs Flops ModelCosts Scorer calibrate chain_space exclude keep_best
+        keep_best_corpus load_model load_pool load_scorer train
+    """,
+    "reward": """
+        Calibration ChainRunner NetworkReward RewardEstimator RewardFeatures RewardManifest RewardOutcome calibrate
+        expected_clicks field_rce fields_of load_reward realised_clicks train_reward
+    """,
+}
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_its_names_are_these_and_lead_somewhere(package: str) -> None:
+    face = import_module(f"greenflow_ray.{package}")
+    assert sorted(face.__all__) == sorted(FACES[package].split())
+    for name in face.__all__:
+        assert getattr(face, name).__name__ == name
+    assert not set(face.__all__) & {module.name for module in iter_modules(face.__path__)}
+
+
+def test_importing_them_imports_nothing_dear() -> None:
+    imports = "; ".join(f"import greenflow_ray.{package}" for package in FACES)
+    code = f"import sys; {imports}; print(sorted({{'numpy', 'torch', 'ray'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
