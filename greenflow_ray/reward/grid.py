@@ -69,11 +69,10 @@ class ChainRunner:
             for prefix in mine:
                 limit = int(ABSENT) if k == 0 else prefix[-1][1]
                 if last:
-                    _expose(order, places[prefix[:-1]], limit, out[:, self._chains[prefix]])
+                    held = out[:, self._chains[prefix]]
                 else:
-                    held = np.full((len(requests), self.n_items), ABSENT, dtype=np.int32)
-                    _place(order, places[prefix[:-1]], limit, held)
-                    following[prefix] = held
+                    held = following[prefix] = np.full((len(requests), self.n_items), ABSENT, dtype=np.int32)
+                _keep(order, places[prefix[:-1]], limit, last, held)
         if not last:
             self._descend(requests, k + 1, following, out)
 
@@ -92,30 +91,22 @@ class ChainRunner:
 
 
 @kernel
-def _place(order: Any, parent: Any, limit: int, out: Any) -> None:
-    """Number, in ``order``, the items whose place in ``parent`` lies below ``limit``."""
+def _keep(order: Any, parent: Any, limit: int, exposed: bool, out: Any) -> None:
+    """Number, in ``order``, the items whose place in ``parent`` lies below ``limit``: every item's, ``[B, n_items]``.
+
+    Where they are ``exposed``, the items themselves instead, as many as ``out`` holds, ``[B, e]``.
+    """
     for b in range(order.shape[0]):
         rank = 0
         for i in range(order.shape[1]):
             item = order[b, i]
-            if item < 0:
+            if item < 0 or (exposed and rank == out.shape[1]):
                 break
             if parent[b, item] < limit:
-                out[b, item] = rank
-                rank += 1
-
-
-@kernel
-def _expose(order: Any, parent: Any, limit: int, out: Any) -> None:
-    """The first items of ``order`` whose place in ``parent`` lies below ``limit``, as many as ``out`` holds."""
-    for b in range(order.shape[0]):
-        rank = 0
-        for i in range(order.shape[1]):
-            item = order[b, i]
-            if item < 0 or rank == out.shape[1]:
-                break
-            if parent[b, item] < limit:
-                out[b, rank] = item
+                if exposed:
+                    out[b, rank] = item
+                else:
+                    out[b, item] = rank
                 rank += 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.metering.meter import EnergyWindow, by_codecarbon, by_cpu_seconds, without_codecarbon
@@ -91,11 +92,9 @@ class LiveMeter:
     def _give_up(self, problem: str) -> None:
         tracker, self._tracker, self._problem = self._tracker, None, problem
         self._since = self._clock()
-        try:
+        with suppress(Exception):  # it has failed already, and says why in the window
             if tracker is not None:
                 tracker.close()
-        except Exception:  # it has failed already, and says why in the window
-            return
 
     def _renew(self) -> None:
         self._since = self._clock()

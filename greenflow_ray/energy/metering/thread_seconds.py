@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -32,15 +33,10 @@ class Crew:
         """So far, of those that live."""
         ids = {t.native_id for t in threading.enumerate() if t.name.startswith(self._names) and t.native_id}
         for thread in ids - self._marked:
-            self._name(thread)
+            with suppress(OSError):
+                Path(_task(self._pid, thread), "comm").write_text(self._mark)
         self._marked = ids
         return sum(_seconds(self._pid, ids).values())
-
-    def _name(self, thread: int) -> None:
-        try:
-            Path(_task(self._pid, thread), "comm").write_text(self._mark)
-        except OSError:
-            return
 
 
 def marked(pid: int) -> list[tuple[str, float]]:

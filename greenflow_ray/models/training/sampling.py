@@ -99,18 +99,15 @@ class Sampler:
         candidates = np.concatenate([positives, negatives], axis=1)
         labels = np.zeros(candidates.shape, dtype=np.float32)
         labels[:, :count] = 1
+        weights = None if self._weights is None else self._weights[self._tokens.positions(users)]
         return Batch(
-            UserInputs.from_arrays(self._tokens.take(users), history, self._sizes, self._weights_of(users)),
+            UserInputs.from_arrays(self._tokens.take(users), history, self._sizes, weights),
             torch.from_numpy(candidates),
             torch.from_numpy(labels),
             torch.from_numpy(np.concatenate([used, real.astype(np.float32)], axis=1)),
             torch.from_numpy(self._shift[candidates]),
             torch.from_numpy(rng.integers(self._sizes.items, size=history.shape)),
         )
-
-    def _weights_of(self, users: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
-        """Weights of the context tokens of ``users``, if tokens have weights."""
-        return None if self._weights is None else self._weights[self._tokens.positions(users)]
 
     def _is_clicked(self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         keys = users[:, None] * self._sizes.items + items
