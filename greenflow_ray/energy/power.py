@@ -31,12 +31,11 @@ class PowerModel:
 
     Limits: a straight line. Real processors are steeper at high load where clocks and voltages rise, and shares by
     CPU-seconds carry other tenants' noise; noise in FLOP/s lowers the slope. Energy figures that are estimates make
-    the model one. After a change of hardware, it takes about ``memory_s`` of traffic to follow.
+    the model one. After a change of hardware, it takes about ``MEMORY_S`` of traffic to follow.
     """
 
-    def __init__(self, config: EnergyConfig | None = None, *, memory_s: float = MEMORY_S) -> None:
+    def __init__(self, config: EnergyConfig | None = None) -> None:
         self._prior = config.joules_per_flop if config else None
-        self._memory_s = memory_s
         self._busy = dict.fromkeys(_SUMS, 0.0)
         self._quiet = dict.fromkeys(_SUMS, 0.0)
         self._traffic_s = 0.0
@@ -47,7 +46,7 @@ class PowerModel:
         if s == 0:
             return
         sums = self._busy if f > 0 else self._quiet
-        fade = math.exp(-s / self._memory_s)
+        fade = math.exp(-s / MEMORY_S)
         for name, value in zip(_SUMS, (1.0, f, w, f * f, f * w), strict=True):
             sums[name] = sums[name] * fade + s * value
         if f > 0:

@@ -24,7 +24,7 @@ _METHOD = re.compile(
     r"|is_\w+|prepare_\w+|pong|ping|__\w+|_\w+)(?:\(\))?$"
 )
 _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
-_REPLICA = re.compile(r"^ray::ServeReplica:([^:]*):(.+)$")
+_REPLICA = re.compile(r"^ray::ServeReplica:[^:]*:(.+)$")
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class CpuUse:
         return sum(self.by_deployment.values())
 
 
-def deployment_of(title: str, app: str | None = None) -> str | None:
-    """Name under which a process title is counted, or None if it is not Serve's; ``app`` keeps one app's replicas."""
+def deployment_of(title: str) -> str | None:
+    """Name under which a process title is counted, or None if it is not Serve's."""
     found = _REPLICA.match(title.strip())
     if found:
-        return _METHOD.sub("", found[2]) if app in (None, found[1]) else None
+        return _METHOD.sub("", found[1])
     if not title.startswith("ray::"):
         return None
     actor = title[5:].split(".")[0].strip()
@@ -79,15 +79,12 @@ def deployment_of(title: str, app: str | None = None) -> str | None:
 
 
 def snapshot(
-    app: str | None = None,
-    processes: Callable[[], Iterable[psutil.Process]] = psutil.process_iter,
-    *,
-    under: int | None = None,
+    processes: Callable[[], Iterable[psutil.Process]] = psutil.process_iter, *, under: int | None = None
 ) -> Snapshot:
     """Read every process of this node once. Needs no Ray; other nodes' replicas are not seen from here.
 
-    ``app`` limits replicas to one Serve application, ``under`` all processes to the descendants of one process, e.g.
-    the driver that started Ray, where several Ray clusters share the node.
+    ``under`` limits them to the descendants of one process, e.g. the driver that started Ray, where several Ray
+    clusters share the node.
     """
     seen: dict[int, psutil.Process] = {}
     parents: dict[int, int] = {}
@@ -100,7 +97,7 @@ def snapshot(
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue
         seen[process.pid] = process
-        name = deployment_of(title, app)
+        name = deployment_of(title)
         if name is not None:
             roots[process.pid] = name
     if under is not None:

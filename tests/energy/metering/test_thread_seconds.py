@@ -95,12 +95,12 @@ def test_a_gateways_snapshot_shows_its_allocator_apart() -> None:
         assert gateway.stdin is not None
         assert gateway.stdout is not None
         assert gateway.stdout.readline() == "ready\n"
-        before = snapshot("metered", under=os.getpid())
+        before = snapshot(under=os.getpid())
         gateway.stdin.write("go\n")
         gateway.stdin.flush()
         assert gateway.stdout.readline() == "done\n"
         whole = psutil.Process(gateway.pid).cpu_times()
-        after = snapshot("metered", under=os.getpid())
+        after = snapshot(under=os.getpid())
     finally:
         gateway.kill()
         gateway.wait()
