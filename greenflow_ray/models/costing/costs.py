@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import operator
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from greenflow_ray.config import CascadeConfig, Section
-from greenflow_ray.datasets.schema import RequestBatch
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.models.scorer import BareCorpusScorer, BareScorer, Scorer
-from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.files import whole
 
 SCHEMA = 1
@@ -138,24 +134,16 @@ def declared(scorer: BareScorer, name: str) -> Flops | None:
 
 def costed(scorer: BareScorer, flops: Flops) -> Scorer:
     """The same scorer, with these costs whatever it says itself; a corpus scorer stays one."""
-    return _CostedCorpus(scorer, flops) if isinstance(scorer, BareCorpusScorer) else _Costed(scorer, flops)
+    return _Costed(scorer, flops)
 
 
 class _Costed:
     def __init__(self, scorer: BareScorer, flops: Flops) -> None:
-        self._scorer = scorer
+        self.score = scorer.score
+        if isinstance(scorer, BareCorpusScorer):
+            self.score_corpus = scorer.score_corpus
         self.flops_per_item = flops.per_item
         self.flops_per_request = flops.per_request
-
-    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
-        return self._scorer.score(requests, candidates)
-
-
-class _CostedCorpus(_Costed):
-    _scorer: BareCorpusScorer
-
-    def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
-        return self._scorer.score_corpus(requests)
 
 
 def cure(config: CascadeConfig) -> str:
