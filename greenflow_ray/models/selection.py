@@ -8,32 +8,36 @@ import numpy.typing as npt
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
 
+F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
+
 _LOW = np.uint64(0xFFFFFFFF)
 _NONE = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
-def keep_best(scores: npt.NDArray[np.float32], candidates: Ragged, n: npt.NDArray[np.int64]) -> tuple[Ragged, Ragged]:
+def keep_best(scores: F32, candidates: Ragged, n: I64) -> tuple[Ragged, Ragged]:
     """Keep the ``n[i]`` best candidates of every row ``i``, best first.
 
     ``scores`` is float32 ``[total]``, ``candidates`` holds item indices, ``n`` is ``[B]``. Ties go to the lower item
     index; rows shorter than ``n`` keep all. Items whose score is −inf or NaN are left out. Returns items (int32) and
     their scores (float32).
     """
-    lengths = candidates.lengths
     keys = _keys(np.ascontiguousarray(scores, dtype=np.float32), candidates.values)
-    return _take(keys, candidates.offsets, _kept(keys, candidates.offsets, np.minimum(n, lengths)))
+    return _best(keys, candidates.offsets, n)
 
 
-def keep_best_corpus(scores: npt.NDArray[np.float32], n: npt.NDArray[np.int64]) -> tuple[Ragged, Ragged]:
+def keep_best_corpus(scores: F32, n: I64) -> tuple[Ragged, Ragged]:
     """:func:`keep_best` where every row scores the whole corpus: ``scores`` is float32 ``[B, n_items]``."""
     batch, n_items = scores.shape
     items = np.broadcast_to(np.arange(n_items, dtype=np.int32), scores.shape).ravel()
     keys = _keys(np.ascontiguousarray(scores, dtype=np.float32).ravel(), items)
     offsets = np.arange(batch + 1, dtype=np.int64) * n_items
-    return _take(keys, offsets, _kept(keys, offsets, np.minimum(n, n_items)))
+    return _best(keys, offsets, n)
 
 
-def exclude(scores: npt.NDArray[np.float32], items: Ragged) -> None:
+def exclude(scores: F32, items: Ragged) -> None:
     """Set corpus ``scores``, float32 ``[B, n_items]``, to −inf for the ``items`` of each row, in place.
 
     Recall uses it so that nobody is shown what they clicked before.
@@ -41,24 +45,16 @@ def exclude(scores: npt.NDArray[np.float32], items: Ragged) -> None:
     scores[items.row_ids, items.values] = -np.inf
 
 
-def _kept(
-    keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], n: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """How many items each row keeps: at most ``n``, and only those with a usable score."""
-    usable: npt.NDArray[np.int64] = _count(keys, offsets)
-    return np.minimum(usable, np.maximum(n, 0))
-
-
-def _take(
-    keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]
-) -> tuple[Ragged, Ragged]:
+def _best(keys: U64, offsets: I64, n: I64) -> tuple[Ragged, Ragged]:
+    """Items and scores of each row's ``n`` first keys, and only of those with a usable score."""
+    kept = np.minimum(_count(keys, offsets), np.maximum(n, 0))
     items = Ragged.from_lengths(np.empty(int(kept.sum()), dtype=np.int32), kept)
     scores = Ragged(np.empty(len(items.values), dtype=np.float32), items.offsets)
     _select(keys, offsets, items.offsets, items.values, scores.values)
     return items, scores
 
 
-def _keys(scores: npt.NDArray[np.float32], items: npt.NDArray[np.int32]) -> npt.NDArray[np.uint64]:
+def _keys(scores: F32, items: I32) -> U64:
     """Sortable keys: descending score in the upper half (as integers order floats), item index in the lower."""
     bits = (scores + np.float32(0)).view(np.uint32)  # + 0 makes −0 and 0 equal
     flipped = np.where(bits >> 31, bits, ~bits ^ np.uint32(0x80000000))
@@ -67,7 +63,7 @@ def _keys(scores: npt.NDArray[np.float32], items: npt.NDArray[np.int32]) -> npt.
 
 
 @kernel
-def _count(keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _count(keys: U64, offsets: I64) -> I64:
     out = np.zeros(len(offsets) - 1, dtype=np.int64)
     for row in range(len(out)):
         for i in range(offsets[row], offsets[row + 1]):
@@ -77,13 +73,7 @@ def _count(keys: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64]) -> npt.
 
 
 @kernel
-def _select(
-    keys: npt.NDArray[np.uint64],
-    offsets: npt.NDArray[np.int64],
-    out_offsets: npt.NDArray[np.int64],
-    items: npt.NDArray[np.int32],
-    scores: npt.NDArray[np.float32],
-) -> None:
+def _select(keys: U64, offsets: I64, out_offsets: I64, items: I32, scores: F32) -> None:
     for row in range(len(offsets) - 1):
         start, n = out_offsets[row], out_offsets[row + 1] - out_offsets[row]
         if n == 0:

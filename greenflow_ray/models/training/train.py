@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
@@ -207,8 +208,6 @@ def auc(scorer: BareScorer, dataset: Dataset, clicks: Clicks, seed: int) -> floa
     return wins / pairs if pairs else float("nan")
 
 
-def _blocks(
-    scores: np.ndarray[tuple[int, ...], np.dtype[np.float32]], rows: Ragged
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _blocks(scores: npt.NDArray[np.float32], rows: Ragged) -> npt.NDArray[np.float32]:
     """Scores as a dense block, NaN where a row ends."""
     return Ragged(scores, rows.offsets).padded(int(rows.lengths.max()), np.nan)
