@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from greenflow_ray.errors import ConfigError
 
+__all__ = ["Chain", "ChainSpace", "Choice", "ModelCost", "Stage"]
+
 
 @dataclass(frozen=True)
 class ModelCost:

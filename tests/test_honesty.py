@@ -12,7 +12,7 @@ import pytest
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Clicks, Split
 from greenflow_ray.evaluation import experiment
 from greenflow_ray.evaluation.contest.arena import ORACLE, Arena, Corner

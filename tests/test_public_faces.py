@@ -8,6 +8,9 @@ from pkgutil import iter_modules
 import pytest
 
 FACES = {
+    "datasets": """
+        Catalog Clicks Dataset FeatureSource RequestBatch Split TableFeatures Users load load_clicks prepare
+    """,
     "energy": """
         Attribution Bound CarbonIntensity CarbonSource CodecarbonMeter ConstantSource EnergyAccount EnergyMeter
         EnergyWindow LastKnown Limits LiveMeter PowerModel ReplaySource Sci binding country_source replay_source sci

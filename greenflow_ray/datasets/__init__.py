@@ -1,1 +1,5 @@
 """Where interactions come from, brought to one schema, with users split once."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

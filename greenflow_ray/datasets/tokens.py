@@ -1,4 +1,7 @@
-"""Categorical features as token lists in one vocabulary of ``field=value`` names."""
+"""Categorical features as token lists in one vocabulary of ``field=value`` names.
+
+Those of very many users or items are gathered column by column as arrays: no Python object for each row.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.jit import kernel
 
 
 @dataclass(frozen=True)
@@ -41,3 +47,139 @@ class TokenTable:
         vocabulary = tuple(sorted({name for row in rows for name in row}))
         index = {name: i for i, name in enumerate(vocabulary)}
         return cls(Ragged.from_rows([[index[name] for name in row] for row in rows]), vocabulary)
+
+
+@dataclass(frozen=True)
+class TokensById:
+    """Tokens by outside id.
+
+    Attributes:
+        ids: distinct outside ids in any order, int64 ``[n]``.
+        tokens: tokens of every id, in the order of ``ids``.
+        vocabulary: readable name of every token, ``field=value``.
+        weights: of every token, float32 aligned with ``tokens.values``; None: all one.
+    """
+
+    ids: npt.NDArray[np.int64]
+    tokens: Ragged
+    vocabulary: tuple[str, ...]
+    weights: npt.NDArray[np.float32] | None = None
+
+    def table(self, wanted: npt.NDArray[np.int64]) -> TokenTable:
+        """Rows of the ``wanted`` ids, int64 ``[m]``, none where an id is unknown; of the vocabulary what they use."""
+        order = np.argsort(self.ids, kind="stable")
+        known = np.zeros(len(wanted), dtype=np.bool_)
+        rows = np.zeros(len(wanted), dtype=np.int64)
+        if len(order):
+            rows = order[np.searchsorted(self.ids, wanted, sorter=order).clip(max=len(order) - 1)]
+            known = self.ids[rows] == wanted
+        starts = np.zeros(len(wanted), dtype=np.int64)
+        lengths = np.zeros(len(wanted), dtype=np.int64)
+        starts[known] = self.tokens.offsets[rows[known]]
+        lengths[known] = self.tokens.offsets[rows[known] + 1] - starts[known]
+        values = np.empty(int(lengths.sum()), dtype=np.int32)
+        _pick(self.tokens.values, starts, lengths, values)
+        weights = None
+        if self.weights is not None:
+            weights = np.empty(len(values), dtype=np.float32)
+            _pick(self.weights, starts, lengths, weights)
+        used = np.zeros(len(self.vocabulary), dtype=np.bool_)
+        used[values] = True
+        if not used.all():
+            values = (np.cumsum(used, dtype=np.int32) - np.int32(1))[values]
+        vocabulary = tuple(name for name, held in zip(self.vocabulary, used.tolist(), strict=True) if held)
+        return TokenTable(Ragged.from_lengths(values, lengths), vocabulary, weights)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field of a block of rows.
+
+    Attributes:
+        values: integers or text, all rows end to end, a pyarrow array ``[total]``.
+        lengths: how many values every row has, ``[rows]``; None: one each.
+        weights: of every value, float32 ``[total]``; None: all one.
+    """
+
+    values: Any
+    lengths: npt.NDArray[Any] | None = None
+    weights: npt.NDArray[np.float32] | None = None
+
+
+class TokenColumns:
+    """Gathers blocks of rows, then numbers all distinct values: fields in the order given, values sorted in each."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self._fields = fields
+        self._ids: list[npt.NDArray[np.int64]] = []
+        self._values: dict[str, list[Any]] = {name: [] for name in fields}
+        self._lengths: dict[str, list[npt.NDArray[np.int32]]] = {name: [] for name in fields}
+        self._weights: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in fields}
+        self._weighted = False
+
+    def add(self, ids: npt.NDArray[np.int64], columns: Mapping[str, Column]) -> None:
+        """Add rows: their ids, which must not come twice, and every field's values."""
+        self._ids.append(ids)
+        for name in self._fields:
+            column = columns[name]
+            lengths = np.ones(len(ids)) if column.lengths is None else column.lengths
+            weights = np.ones(len(column.values), dtype=np.float32) if column.weights is None else column.weights
+            self._weighted |= bool((weights != 1).any())
+            self._values[name].append(column.values.dictionary_encode())
+            self._lengths[name].append(np.asarray(lengths, dtype=np.int32))
+            self._weights[name].append(weights)
+
+    def finish(self) -> TokensById:
+        """All rows; what was gathered is let go, field by field."""
+        ids = np.concatenate([np.empty(0, dtype=np.int64), *self._ids])
+        total = np.zeros(len(ids), dtype=np.int64)
+        for name in self._fields:
+            total += np.concatenate([np.empty(0, dtype=np.int32), *self._lengths[name]])
+        tokens = Ragged.from_lengths(np.empty(int(total.sum()), dtype=np.int32), total)
+        weights = np.ones(len(tokens.values), dtype=np.float32) if self._weighted else None
+        vocabulary: list[str] = []
+        filled = tokens.offsets[:-1].copy()
+        for name in self._fields:
+            chunks, lengths, given = self._values.pop(name), self._lengths.pop(name), self._weights.pop(name)
+            dictionaries = [np.asarray(chunk.dictionary.to_numpy(zero_copy_only=False)) for chunk in chunks]
+            distinct = np.unique(np.concatenate(dictionaries)) if dictionaries else np.empty(0, dtype=np.int64)
+            row = 0
+            for chunk, held, mine, theirs in zip(chunks, dictionaries, lengths, given, strict=True):
+                numbers = np.searchsorted(distinct, held).astype(np.int32) + np.int32(len(vocabulary))
+                places = filled[row : row + len(mine)]
+                if weights is not None:
+                    _place(theirs, mine, places.copy(), weights)
+                if len(held):
+                    codes = numbers[chunk.indices.to_numpy(zero_copy_only=False)]
+                    _place(codes, mine, places, tokens.values)
+                row += len(mine)
+            vocabulary += [f"{name}={value}" for value in distinct.tolist()]
+        return TokensById(ids, tokens, tuple(vocabulary), weights)
+
+
+@kernel
+def _place(values: Any, lengths: Any, places: Any, out: Any) -> None:
+    """Write every row's values to its place in ``out``, which moves on."""
+    k = 0
+    for row in range(len(lengths)):
+        for _ in range(lengths[row]):
+            out[places[row]] = values[k]
+            places[row] += 1
+            k += 1
+
+
+@kernel
+def _pick(values: Any, starts: Any, lengths: Any, out: Any) -> None:
+    """Write the rows that begin at ``starts`` end to end: without an index for every value, of which there are many."""
+    k = 0
+    for row in range(len(lengths)):
+        for i in range(starts[row], starts[row] + lengths[row]):
+            out[k] = values[i]
+            k += 1
+
+
+def strings(column: Any) -> Column:
+    """A pyarrow column of one value a row as text; null or empty text gives a row without token."""
+    text = column.cast(pa.string())
+    held = pc.fill_null(pc.utf8_length(text), 0).to_numpy(zero_copy_only=False) > 0
+    return Column(text.filter(pa.array(held)), held)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.contest import learners
 from greenflow_ray.evaluation.contest.arena import Arena

@@ -14,7 +14,7 @@ import numpy as np
 from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import MANIFEST, load, load_clicks
 from greenflow_ray.datasets.summary import load as load_summary

@@ -11,7 +11,7 @@ import torch
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.models import pool, sealed
 from greenflow_ray.models.networks import architectures

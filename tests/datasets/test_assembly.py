@@ -1,4 +1,4 @@
-"""From events to the schema: order, cut, duplicates, popularity, and the wall around the final users."""
+"""From events to the schema: order, cut, duplicates, splits, popularity, and the wall around the final users."""
 
 import itertools
 from dataclasses import replace
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from greenflow_ray.config import DataConfig
-from greenflow_ray.datasets.assembly import Interactions, assemble
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.config import DataConfig, SplitConfig
+from greenflow_ray.datasets.assembly import Interactions, assemble, split_users
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Clicks, Dataset, Split
 from greenflow_ray.errors import DataError
 from tests.models.worlds import config
@@ -226,3 +226,19 @@ def test_a_prepared_folder_of_its_own_is_used(tmp_path: Path) -> None:
         prepare(config(tmp_path / name, data={"users": 120, "items": 100}, prepared=shared))
         assert not (tmp_path / name / "data").exists()
     assert (shared / "manifest.json").is_file()
+
+
+def test_shares_hold_and_the_rest_are_final() -> None:
+    split = split_users(1000, SplitConfig(train=0.5, validation=0.1, reward=0.25), seed=3)
+    assert [int((split == s).sum()) for s in Split] == [500, 100, 250, 150]
+
+
+def test_same_seed_same_split_and_another_seed_another() -> None:
+    shares = SplitConfig()
+    np.testing.assert_array_equal(split_users(500, shares, 1), split_users(500, shares, 1))
+    assert (split_users(500, shares, 1) != split_users(500, shares, 2)).any()
+
+
+def test_too_few_users_name_the_empty_split() -> None:
+    with pytest.raises(DataError, match=r"3 users leave the validation split empty.*data\.split"):
+        split_users(3, SplitConfig(), 0)

@@ -3,8 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from greenflow_ray.datasets.token_columns import Column, TokenColumns
-from greenflow_ray.datasets.tokens import TokenTable
+from greenflow_ray.datasets.tokens import Column, TokenColumns, TokenTable
 
 
 def test_columns_share_one_vocabulary() -> None:

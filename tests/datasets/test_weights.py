@@ -12,7 +12,7 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.assembly import Interactions, assemble
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Clicks, Dataset, Split
-from greenflow_ray.datasets.token_columns import TokensById
+from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 from greenflow_ray.models.networks.network import scorer_for
 from greenflow_ray.models.networks.tensors import Sizes, UserInputs
@@ -98,7 +98,7 @@ def test_the_context_vector_is_the_weighted_mean(prepared: Prepared) -> None:
     batch = TableFeatures(dataset.users).lookup(np.array([7, 0]))
     inputs = UserInputs.of(batch, model.sizes)
     table = model.context.weight.detach()
-    got = model.user_vector(inputs, torch.zeros(2, model.sizes.history, model._width)).detach()
+    got = model.user_vector(inputs, torch.zeros(2, model.sizes.history, model.args.width)).detach()
     torch.testing.assert_close(got[0, : table.shape[1]], (table[0] + 7 * table[2]) / 8)
     assert not got[1, : table.shape[1]].any()
 
@@ -112,7 +112,7 @@ def test_equal_weights_score_as_none(prepared: Prepared, architecture: str) -> N
     even = replace(batch, weights=np.full(len(batch.tokens.values), 2.5, dtype=np.float32))
     uneven = replace(batch, weights=np.arange(1, len(batch.tokens.values) + 1, dtype=np.float32))
     np.testing.assert_allclose(scorer.score(even, items), scorer.score(batch, items), rtol=1e-4, atol=1e-6)
-    if scorer.network._sees("context"):
+    if scorer.network.args.sees("context"):
         assert not np.allclose(scorer.score(uneven, items), scorer.score(batch, items), rtol=1e-4)
 
 

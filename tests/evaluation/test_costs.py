@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.evaluation.experiment import model_tasks
 from greenflow_ray.evaluation.work import Loaded, measure_costs

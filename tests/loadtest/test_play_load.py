@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from greenflow_ray import cli
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.storage import load
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.line import steps

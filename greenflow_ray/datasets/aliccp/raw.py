@@ -23,7 +23,7 @@ import pyarrow as pa
 from greenflow_ray.datasets.aliccp import parse
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import Meter, blocks
-from greenflow_ray.datasets.token_columns import Column, TokenColumns
+from greenflow_ray.datasets.tokens import Column, TokenColumns
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 

@@ -17,7 +17,7 @@ from greenflow_ray.datasets.aliccp import raw
 from greenflow_ray.datasets.aliccp.raw import Gathered, Ints
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import INT, REAL, Meter, header, rows
-from greenflow_ray.datasets.token_columns import Column
+from greenflow_ray.datasets.tokens import Column
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 

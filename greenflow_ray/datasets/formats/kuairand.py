@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import INT, TEXT, Meter, header, rows
-from greenflow_ray.datasets.token_columns import Column, TokenColumns, TokensById, strings
+from greenflow_ray.datasets.tokens import Column, TokenColumns, TokensById, strings
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 

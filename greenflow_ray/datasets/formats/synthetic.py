@@ -24,9 +24,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from greenflow_ray.config import DataConfig
-from greenflow_ray.datasets.assembly import clicks_by_split, popularity
+from greenflow_ray.datasets.assembly import clicks_by_split, popularity, split_users
 from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
-from greenflow_ray.datasets.splits import split_users
 from greenflow_ray.datasets.tokens import TokenTable
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.ragged import Ragged

@@ -9,7 +9,7 @@ import pytest
 from greenflow_ray.datasets.aliccp import source
 from greenflow_ray.datasets.aliccp.raw import IMPOSSIBLE
 from greenflow_ray.datasets.assembly import Interactions
-from greenflow_ray.datasets.token_columns import TokensById
+from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "ali-ccp-samples"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from greenflow_ray.datasets.formats import kuairand
-from greenflow_ray.datasets.token_columns import TokensById
+from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 
 LOG = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_rand,tab\n"

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from greenflow_ray.datasets.formats import tables
-from greenflow_ray.datasets.token_columns import TokensById
+from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 
 EVENTS = {"user_id": [1, 1, 2], "item_id": [10, 20, 10], "time": [5, 4, 3]}

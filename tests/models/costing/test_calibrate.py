@@ -14,7 +14,7 @@ from torch import nn
 
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Catalog, Dataset, RequestBatch, Split
 from greenflow_ray.errors import ArtifactError, ConfigError, DataError
 from greenflow_ray.models.costing import costs

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from greenflow_ray.config import CascadeConfig, ModelConfig
 from greenflow_ray.datasets import storage
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Dataset
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.models.networks import architectures

@@ -9,7 +9,7 @@ import pytest
 
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage
-from greenflow_ray.datasets.prepare import prepare
+from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Catalog, Clicks, RequestBatch, Split
 from greenflow_ray.errors import ConfigError, DataError
 from greenflow_ray.models.pool import load_pool

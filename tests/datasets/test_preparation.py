@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from greenflow_ray.config import CascadeConfig, DataConfig
-from greenflow_ray.datasets import prepare as prepare_module
+from greenflow_ray.datasets import preparation as prepare_module
 from greenflow_ray.datasets import storage, summary
 from greenflow_ray.datasets.formats.synthetic import load_truth
-from greenflow_ray.datasets.prepare import detect, prepare
+from greenflow_ray.datasets.preparation import detect, prepare
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.errors import DataError
 

@@ -1,0 +1,11 @@
+from .features import FeatureSource as FeatureSource
+from .features import TableFeatures as TableFeatures
+from .preparation import prepare as prepare
+from .schema import Catalog as Catalog
+from .schema import Clicks as Clicks
+from .schema import Dataset as Dataset
+from .schema import RequestBatch as RequestBatch
+from .schema import Split as Split
+from .schema import Users as Users
+from .storage import load as load
+from .storage import load_clicks as load_clicks
