@@ -60,9 +60,7 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
     }
     config = configuration.validated(values, "full")
     dataset = prepare(config)
-    sizes = Sizes(
-        len(dataset.catalog), len(dataset.catalog.vocabulary), len(dataset.users.vocabulary), config.history_length
-    )
+    sizes = Sizes.of(dataset, config.history_length)
     for stage in config.stages:
         for model in stage.pool:
             path = pool.weights_path(config, model)

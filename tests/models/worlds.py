@@ -26,7 +26,7 @@ def small(users: int = 120, items: int = 150) -> tuple[Dataset, dict[Split, Clic
 
 
 def sizes(dataset: Dataset, history: int = 32) -> Sizes:
-    return Sizes(len(dataset.catalog), len(dataset.catalog.vocabulary), len(dataset.users.vocabulary), history)
+    return Sizes.of(dataset, history)
 
 
 def network(dataset: Dataset, architecture: str, history: int = 32, **args: Any) -> Network:

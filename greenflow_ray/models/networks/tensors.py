@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from greenflow_ray.config import Section
-from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.datasets.schema import Catalog, Dataset, RequestBatch
 from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.ragged import Ragged
 
@@ -60,6 +60,11 @@ class Sizes:
     item_tokens: int
     user_tokens: int
     history: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, history: int) -> Sizes:
+        """Those of networks for a prepared set."""
+        return cls(len(dataset.catalog), len(dataset.catalog.vocabulary), len(dataset.users.vocabulary), history)
 
 
 @dataclass(frozen=True)

@@ -111,14 +111,8 @@ def _train_one(
     held = None if force else sealed.held(weights, artifacts.ModelManifest, digest)
     reused = held is not None
     if held is None:
-        sizes = Sizes(
-            len(dataset.catalog),
-            len(dataset.catalog.vocabulary),
-            len(dataset.users.vocabulary),
-            config.history_length,
-        )
         clicks = storage.load_clicks(config.paths.data, Split.TRAIN)
-        network = fit(config, dataset, clicks, architecture, args, sizes, report)
+        network = fit(config, dataset, clicks, architecture, args, report)
         validation = storage.load_clicks(config.paths.data, Split.VALIDATION)
         manifest = artifacts.ModelManifest(
             name=model.name,
@@ -126,7 +120,7 @@ def _train_one(
             architecture=architecture,
             args=args.model_dump(mode="json"),
             history_length=config.history_length,
-            user_tokens=sizes.user_tokens,
+            user_tokens=network.sizes.user_tokens,
             digest=digest,
             catalog=pool.catalog_digest(dataset.catalog),
             data=dataset.digest,
@@ -147,7 +141,6 @@ def fit(
     clicks: Clicks,
     architecture: str,
     args: NetworkArgs,
-    sizes: Sizes,
     report: Progress = silent,
 ) -> Network:
     """Train one network on the training users' ``clicks``: binary cross-entropy, Adam, rate falling linearly to zero.
@@ -156,6 +149,7 @@ def fit(
     """
     settings = config.training
     rng = np.random.default_rng([config.seed, 0x7124])
+    sizes = Sizes.of(dataset, config.history_length)
     sampler = Sampler(dataset, clicks, settings, sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
