@@ -9,7 +9,7 @@ from types import ModuleType
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage, summary
 from greenflow_ray.datasets.aliccp import source
-from greenflow_ray.datasets.assembly import assemble
+from greenflow_ray.datasets.assembly import Interactions, assemble
 from greenflow_ray.datasets.formats import kuairand, movielens, sequences, synthetic, tables
 from greenflow_ray.datasets.reading import Meter
 from greenflow_ray.datasets.schema import Dataset, Split
@@ -90,21 +90,21 @@ def prepare(config: CascadeConfig, *, progress: Progress = silent) -> Dataset:
     if held is not None:
         progress(f"data: reused {held.name}", 1.0)
         return held
+    source: Interactions | None = None
+    truth: synthetic.Truth | None = None
     if path is None:
         progress(f"data: drawing {config.data.users} users and {config.data.items} items", 0.1)
         dataset, clicks, truth = synthetic.generate(config.data, config.data_seed, digest)
-        with storage.replacing(folder) as fresh:
-            storage.write(fresh, dataset, clicks)
-            synthetic.save_truth(fresh, truth)
-            summary.save(fresh, summary.summarise(None, dataset, clicks))
     else:
         source = _READERS[name].read(path, part(progress, _CHECKED, _READ))
         progress(f"data: assembling {len(source.users):,} events", _READ)
         dataset, clicks = assemble(source, config.data, config.data_seed, digest)
         progress("data: writing", _ASSEMBLED)
-        with storage.replacing(folder) as fresh:
-            storage.write(fresh, dataset, clicks)
-            summary.save(fresh, summary.summarise(source, dataset, clicks))
+    with storage.replacing(folder) as fresh:
+        storage.write(fresh, dataset, clicks)
+        if truth is not None:
+            synthetic.save_truth(fresh, truth)
+        summary.save(fresh, summary.summarise(source, dataset, clicks))
     progress(f"data: {dataset.name}, {len(dataset.users)} users, {len(dataset.catalog)} items", 1.0)
     return dataset
 

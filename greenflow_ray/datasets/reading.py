@@ -39,6 +39,32 @@ class Meter:
         self._progress(self._message, self._done / self._total)
 
 
+def empty(path: Path, shape: str) -> DataError:
+    """What to raise of a file without lines; ``shape`` is what one should look like."""
+    return DataError(f"{path}: empty; expected lines like {shape!r}")
+
+
+def malformed(path: Path, number: int, shape: str, line: str) -> DataError:
+    """What to raise of a line, numbered from 1, that does not have the ``shape``."""
+    return DataError(f"{path}: line {number}: expected {shape!r}, found {line.strip()[:60]!r}; mend the line")
+
+
+def lines(path: Path, shape: str, meter: Meter | None = None, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """Yield number (from 1) and text of every line that is not blank. Raises DataError if there is none."""
+    some, unreported = False, 0
+    with path.open(encoding=encoding, errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            unreported += len(line)
+            if meter is not None and unreported > 1 << 20:
+                meter.add(unreported)
+                unreported = 0
+            if line.strip():
+                some = True
+                yield number, line
+    if not some:
+        raise empty(path, shape)
+
+
 def blocks(path: Path, meter: Meter, size: int = BLOCK) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
     """Yield the bytes of a file in blocks of whole lines, each with the number of its first line (from 1).
 
@@ -79,7 +105,7 @@ def rows(
     if names is None:
         _check_header(path, wanted, shape, delimiter, encoding)
     elif not path.is_file() or path.stat().st_size == 0:
-        raise DataError(f"{path}: empty; expected lines like {shape!r}")
+        raise empty(path, shape)
     any_row = False
     try:
         with csv.open_csv(
@@ -102,12 +128,12 @@ def rows(
                 yield batch
     except (pa.ArrowException, UnicodeDecodeError) as error:
         if "Empty CSV" in str(error):
-            raise DataError(f"{path}: empty; expected lines like {shape!r}") from error
+            raise empty(path, shape) from error
         kinds = dict.fromkeys(names, TEXT) if names is not None else header(path, delimiter, encoding)
         checks = [_check_of(wanted.get(name, TEXT)) for name in kinds]
         raise _culprit(path, checks, shape, delimiter, encoding, str(error), titled=names is None) from error
     if not any_row:
-        raise DataError(f"{path}: empty; expected lines like {shape!r}")
+        raise empty(path, shape)
 
 
 def header(path: Path, delimiter: str = ",", encoding: str = "utf8") -> list[str]:
@@ -185,9 +211,7 @@ def _culprit(
             if not quoted and (
                 len(fields) != len(checks) or not all(check(f) for check, f in zip(checks, fields, strict=True))
             ):
-                return DataError(
-                    f"{path}: line {number}: expected {shape!r}, found {line.strip()[:60]!r}; mend the line"
-                )
+                return malformed(path, number, shape, line)
     where = f"row {row[1]}: " if row else ""
     return DataError(f"{path}: {where}expected {shape!r} ({' '.join(reason.split())[:160]}); mend the file")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.datasets.aliccp import kernels
+from greenflow_ray.datasets.reading import Meter, blocks, empty
 from greenflow_ray.errors import DataError
 
 _ZERO = ord("0")
@@ -34,7 +36,6 @@ class Lines:
 
     Attributes:
         text: the block's bytes, uint8.
-        first: number of the block's first line in its file, from 1.
         numbers: number in the file of every line that is not blank, int64 ``[lines]``.
         edges: start of the line, then of every further column, then end of the line plus one, int64
             ``[lines, columns + 1]``; column ``i`` is ``text[edges[i] : edges[i + 1] - 1]``.
@@ -65,6 +66,17 @@ class Features:
     fields: npt.NDArray[np.int64]
     ids: npt.NDArray[np.int64]
     values: npt.NDArray[np.float32]
+
+
+def read_lines(path: Path, meter: Meter, columns: int, shape: str) -> Iterator[Lines]:
+    """Lines of a file, block by block; see :func:`split_lines`. Raises DataError if there are none."""
+    some = False
+    for text, first in blocks(path, meter):
+        lines = split_lines(path, text, first, columns, shape)
+        some |= len(lines.numbers) > 0
+        yield lines
+    if not some:
+        raise empty(path, shape)
 
 
 def split_lines(path: Path, text: npt.NDArray[np.uint8], first: int, columns: int, shape: str) -> Lines:

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from greenflow_ray.datasets.aliccp import parse
 from greenflow_ray.datasets.assembly import Interactions
-from greenflow_ray.datasets.reading import Meter, blocks
+from greenflow_ray.datasets.reading import Meter
 from greenflow_ray.datasets.tokens import Column, TokenColumns
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
@@ -138,18 +138,14 @@ def read_raw(path: Path, progress: Progress = silent) -> Interactions:
 def read_inline(path: Path, progress: Progress = silent) -> Interactions:
     """Read lines that hold user and item side together, ``sample_id,click,conversion,field:feature_id,…``."""
     meter = Meter([path], progress, f"data: reading {path.name}")
-    gathered, some = Gathered(), False
-    for text, first in blocks(path, meter):
-        lines = parse.split_lines(path, text, first, 4, INLINE)
-        some |= len(lines.numbers) > 0
+    gathered = Gathered()
+    for lines in parse.read_lines(path, meter, 4, INLINE):
         chosen = clicked(path, lines, gathered)
         found = parse.features(path, lines, chosen, 3, parse.INLINE, None)
         users, items = only(found, USER, len(chosen)), only(found, ITEM, len(chosen))
         keep(gathered, "user", users, found)
         keep(gathered, "item", items, found)
         gathered.events(users, items)
-    if not some:
-        raise DataError(f"{path}: empty; expected lines like {INLINE!r}")
     return gathered.interactions(path.stem)
 
 
@@ -187,27 +183,21 @@ def keep(gathered: Gathered, kind: str, ids: Ints, found: parse.Features) -> Non
 
 def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[Ints, npt.NDArray[np.uint64]]:
     """Item and key of the common features of every click."""
-    items, owners, some = [], [], False
-    for text, first in blocks(path, meter):
-        lines = parse.split_lines(path, text, first, 6, SKELETON)
-        some |= len(lines.numbers) > 0
+    items, owners = [], []
+    for lines in parse.read_lines(path, meter, 6, SKELETON):
         chosen = clicked(path, lines, gathered)
         found = parse.features(path, lines, chosen, 5, parse.RAW, 4)
         ids = only(found, ITEM, len(chosen))
         keep(gathered, "item", ids, found)
         items.append(ids)
         owners.append(parse.keys(lines, 3)[chosen])
-    if not some:
-        raise DataError(f"{path}: empty; expected lines like {SKELETON!r}")
     return np.concatenate(items), np.concatenate(owners)
 
 
 def _common(path: Path, wanted: npt.NDArray[np.uint64], gathered: Gathered, meter: Meter) -> Ints:
     """User of every ``wanted`` key (sorted), −1 where the row names none, −2 where there is no row; keeps features."""
-    users, some = np.full(len(wanted), -2, dtype=np.int64), False
-    for text, first in blocks(path, meter):
-        lines = parse.split_lines(path, text, first, 3, COMMON)
-        some |= len(lines.numbers) > 0
+    users = np.full(len(wanted), -2, dtype=np.int64)
+    for lines in parse.read_lines(path, meter, 3, COMMON):
         keys = parse.keys(lines, 0)
         places = np.searchsorted(wanted, keys).clip(max=max(len(wanted) - 1, 0))
         chosen = np.flatnonzero(wanted[places] == keys) if len(wanted) else np.empty(0, dtype=np.int64)
@@ -216,8 +206,6 @@ def _common(path: Path, wanted: npt.NDArray[np.uint64], gathered: Gathered, mete
         ids = only(found, USER, len(chosen))
         keep(gathered, "user", ids, found)
         users[places[chosen]] = ids
-    if not some:
-        raise DataError(f"{path}: empty; expected lines like {COMMON!r}")
     return users
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from greenflow_ray.datasets.assembly import Interactions
-from greenflow_ray.datasets.reading import Meter
+from greenflow_ray.datasets.reading import Meter, lines
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 
 _SUFFIX = "_item2attributes.json"
+_SHAPE = "user item item …"
 
 
 def sequence_file(path: Path) -> Path | None:
@@ -38,30 +39,20 @@ def source_files(path: Path) -> list[Path]:
 def read(path: Path, progress: Progress = silent) -> Interactions:
     """Read ordered sequences; attributes are optional. Raises DataError naming file, line and cure."""
     text, *rest = source_files(path)
-    meter, unreported = Meter([text], progress, f"data: reading {text.name}"), 0
+    meter = Meter([text], progress, f"data: reading {text.name}")
     users: list[int] = []
     lengths: list[int] = []
     items: list[int] = []
-    with text.open(encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            fields = line.split()
-            unreported += len(line)
-            if unreported > 1 << 20:
-                meter.add(unreported)
-                unreported = 0
-            if not fields:
-                continue
-            if len(fields) < 2 or not all(f.isascii() and f.isdigit() for f in fields):
-                raise DataError(
-                    f"{text}: line {number}: expected 'user item item …' in integers, found {line.strip()[:60]!r}; "
-                    "mend the line"
-                )
-            user, *clicked = map(int, fields)
-            users.append(user)
-            lengths.append(len(clicked))
-            items += clicked
-    if not users:
-        raise DataError(f"{text}: empty; expected lines like 'user item item …'")
+    for number, line in lines(text, _SHAPE, meter):
+        fields = line.split()
+        if len(fields) < 2 or not all(f.isascii() and f.isdigit() for f in fields):
+            raise DataError(
+                f"{text}: line {number}: expected {_SHAPE!r} in integers, found {line.strip()[:60]!r}; mend the line"
+            )
+        user, *clicked = map(int, fields)
+        users.append(user)
+        lengths.append(len(clicked))
+        items += clicked
     return Interactions(
         name=path.name if path.is_dir() else text.stem,
         users=np.repeat(np.array(users, dtype=np.int64), lengths),

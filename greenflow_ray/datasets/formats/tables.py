@@ -34,6 +34,8 @@ BATCH = 1 << 17
 
 WEIGHT = ".weight"
 
+_PLAIN = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -177,12 +179,6 @@ def _text(path: Path, name: str, column: Any, numbers: Ints) -> Any:
                 "text: bin the column"
             )
         return pc.if_else(pc.is_finite(pc.fill_null(column, float("nan"))), column, None).cast(INT).cast(pa.string())
-    if not (
-        pa.types.is_integer(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_null(kind)
-    ):
+    if not any(is_kind(kind) for is_kind in _PLAIN):
         raise DataError(f"{path}: column {name!r} is of type {kind}; make it integers, text or lists of them")
     return column.cast(pa.string())
