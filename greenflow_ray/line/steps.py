@@ -21,9 +21,9 @@ from greenflow_ray.datasets.summary import load as load_summary
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.loadtest import open_loop
 from greenflow_ray.loadtest.player import ClientOptions
+from greenflow_ray.loadtest.player import Progress as LoadProgress
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.loadtest.standing import Progress as LoadProgress
-from greenflow_ray.loadtest.standing import say
+from greenflow_ray.loadtest.shown import say
 from greenflow_ray.loadtest.trace import Trace, from_config, replay
 from greenflow_ray.models.costing.calibrate import calibrate
 from greenflow_ray.models.costing.costs import Costs

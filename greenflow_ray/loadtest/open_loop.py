@@ -16,9 +16,8 @@ from greenflow_ray.energy.metering import processes
 from greenflow_ray.energy.metering.meter import EnergyMeter
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest.judge import Judge
-from greenflow_ray.loadtest.player import ClientOptions, Player
+from greenflow_ray.loadtest.player import ClientOptions, Player, Progress
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.loadtest.standing import Progress
 from greenflow_ray.loadtest.trace import Trace
 
 Criticality = Literal["critical", "default", "sheddable"]

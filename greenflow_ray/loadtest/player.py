@@ -17,11 +17,30 @@ import numpy as np
 
 from greenflow_ray.loadtest.judge import Judge, Receipts
 from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, SHED, TIMED_OUT, ArmResult, Requests
-from greenflow_ray.loadtest.standing import Progress
 from greenflow_ray.loadtest.trace import Trace
 
 _CPU_WINDOW_S = 1.0
 _RECENT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a playing trace stands: counts so far; ``rate`` (answers a second) and ``p99`` (seconds) of late."""
+
+    arm: str
+    elapsed_s: float
+    duration_s: float
+    due: int
+    sent: int
+    answered: int
+    shed: int
+    errors: int
+    degraded: int
+    clicks: int
+    flops: int
+    rate: float
+    p99: float
+    total: int
 
 
 @dataclass(frozen=True)

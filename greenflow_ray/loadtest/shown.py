@@ -1,11 +1,14 @@
-"""What a load test saw, as rows for a terminal's table, and a warning where the client itself was too slow."""
+"""What a load test sees, for a terminal: a line while it plays, a table after it, a warning of a slow client."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
+from greenflow_ray.loadtest.player import Progress
 from greenflow_ray.loadtest.result import BUSY, ArmResult
-from greenflow_ray.viz.figures import seconds, si
+from greenflow_ray.viz.style import seconds, si
 
 COLUMNS = ("", "", "", "share")
 SHOWN_CHAINS = 8
@@ -61,3 +64,12 @@ def warning(result: ArmResult) -> str | None:
 def _share(count: int, whole: int) -> str:
     share = count / whole if whole else math.nan
     return "" if not count else "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+
+
+def say(progress: Progress) -> str:
+    """One line about a playing trace, for a progress display."""
+    p99 = f"{1e3 * progress.p99:,.0f} ms" if np.isfinite(progress.p99) else "–"
+    return (
+        f"{progress.arm}: {progress.answered:,}/{progress.total:,} answered, {progress.rate:,.0f}/s, p99 {p99}, "
+        f"{progress.errors:,} errors, " + (f"{progress.shed:,} shed, " if progress.shed else "")
+    ) + f"{progress.degraded:,} degraded"

@@ -55,7 +55,9 @@ def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
 def stacked(panels: Sequence[Panel], width: int = WIDTH) -> alt.VConcatChart:
     """Panels below each other, ``width`` pixels wide; their scales stay their own."""
     wide = [panel.properties(width=width) for panel in panels]
-    return alt.vconcat(*wide, spacing=18).resolve_scale(x="independent", y="independent", color="independent")
+    return alt.vconcat(*wide, spacing=18).resolve_scale(
+        x="independent", y="independent", color="independent", strokeDash="independent"
+    )
 
 
 def save_png(chart: alt.TopLevelMixin, path: Path | str, title: str | Sequence[str] = "", scale: float = 2) -> None:
@@ -96,9 +98,55 @@ def titled(layers: Sequence[alt.Chart | alt.LayerChart], title: str, height: int
     return alt.LayerChart(layer=list(layers), height=height, title=title)
 
 
-def hover(data: alt.InlineData, x: alt.X, tooltips: Sequence[alt.Tooltip]) -> alt.Chart:
-    """Bands over a panel's whole height, from ``x`` to ``x2``, that light up under the pointer and say their values."""
-    under = alt.selection_point(on="pointerover", clear="pointerout", empty=False)
+@dataclass(frozen=True)
+class Line:
+    """A quantity over time: value ``y[i]`` holds from ``x[i]`` to ``x[i + 1]``; ``x`` has one entry more than ``y``."""
+
+    name: str
+    colour: str
+    x: Any
+    y: Any
+    dashed: bool = False
+
+
+def step_lines(lines: Sequence[Line], x: alt.X, y: alt.Y, *, legend: bool = True, width: float = 1.8) -> alt.Chart:
+    """Lines that step, in their colours, named by a legend above the panel; cut off at the panel's edge."""
+    rows = [
+        {"x": _plain(a), "y": _plain(b), "line": line.name}
+        for line in lines
+        for a, b in zip(np.asarray(line.x, float), np.append(line.y, line.y[-1:]), strict=True)
+    ]
+    names = [line.name for line in lines]
+    shown = alt.Legend(symbolType="stroke") if legend else None
+    colour = alt.Scale(domain=names, range=[line.colour for line in lines])
+    dash = alt.Scale(domain=names, range=[[5, 2] if line.dashed else [1, 0] for line in lines])
+    return alt.Chart(records(rows)).mark_line(interpolate="step-after", strokeWidth=width, clip=True).encode(
+        x=x,
+        y=y,
+        color=alt.Color("line:N", scale=colour, legend=shown),
+        strokeDash=alt.StrokeDash("line:N", scale=dash, legend=shown),
+    )  # fmt: skip
+
+
+def filled(bounds: Any, values: Any, x: alt.X, y: alt.Y, colour: str, opacity: float = 0.25) -> alt.Chart:
+    """The area under a quantity that steps; ``bounds`` has one entry more than ``values``."""
+    data = table(x=np.asarray(bounds), y=np.append(values, values[-1:]))
+    area = alt.Chart(data).mark_area(interpolate="step-after", color=colour, opacity=opacity, clip=True)
+    return area.encode(x=x, y=y)
+
+
+def y_axis(top: float, *, low: float = 0.0, ticks: int = 4, **axis: Any) -> alt.Y:
+    """A y axis from ``low`` to ``top``."""
+    scale = alt.Scale(domain=[low, top], nice=False, zero=False)
+    return alt.Y("y:Q", scale=scale, axis=alt.Axis(tickCount=ticks, title=None, **axis))
+
+
+def hover(name: str, data: alt.InlineData, x: alt.X, tooltips: Sequence[alt.Tooltip]) -> alt.Chart:
+    """Bands over a panel's whole height, from ``x`` to ``x2``, that light up under the pointer and say their values.
+
+    ``name`` tells the bands of a picture's panels apart.
+    """
+    under = alt.selection_point(name=f"{name}_pointer", on="pointerover", clear="pointerout", empty=False)
     shown = alt.when(under).then(alt.value(0.09)).otherwise(alt.value(0.0))
     bands = alt.Chart(data).mark_rect(color=style.INK).encode(
         x=x, x2="x2:Q", y=alt.value(0), y2=alt.value("height"), opacity=shown, tooltip=list(tooltips)
@@ -116,7 +164,7 @@ def rules(at: Sequence[float], x: alt.X, colour: str, **options: Any) -> alt.Cha
     return alt.Chart(table(x=list(at))).mark_rule(color=colour, **options).encode(x=x)
 
 
-def words(x: float, y: float | None, text: str, colour: str, **options: Any) -> alt.Chart:
+def words(x: float, y: float | None, text: str | Sequence[str], colour: str, **options: Any) -> alt.Chart:
     """Words at a point of a panel; ``y`` None: at its upper edge. Offsets ``dx``, ``dy`` and ``align`` are options."""
     place = {"align": "left", "dx": 4, "dy": 8 if y is None else 0, **options}
     chart = alt.Chart(table(x=[x], y=[y], text=[text])).mark_text(color=colour, clip=False, **place)

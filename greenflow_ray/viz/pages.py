@@ -24,6 +24,12 @@ def render(template: str, **values: Any) -> str:
     return text.replace(" %<", "\u00a0%<").replace(" % ", "\u00a0% ")  # a number and its sign stay on one line
 
 
+def stacked(value: str, below: str, *, bold: bool = False) -> Markup:
+    """A cell of a table: a figure, with what to know about it in small below."""
+    figure = Markup("<b>{}</b>").format(value) if bold else Markup("{}").format(value)
+    return figure + Markup("<small>{}</small>").format(below) if below else figure
+
+
 def save(text: str, path: Path | str) -> None:
     """Write a page atomically."""
     with whole(path) as part:
@@ -42,6 +48,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
     environment.filters |= {"si": style.si, "signed_percent": style.signed_percent, "seconds": style.seconds}
     environment.globals |= {"vega": _vega, "colours": style.VARIABLES}
     return environment

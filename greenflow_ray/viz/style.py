@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {
         "labelColor": MUTED, "titleColor": MUTED, "gridColor": GRID, "domain": False, "ticks": False,
         "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelPadding": 6, "titlePadding": 8,
     },
-    "axisX": {"domain": True, "domainColor": GRID, "grid": False},
+    "axisX": {"domain": True, "domainColor": GRID, "grid": False, "tickCount": 7, "labelOverlap": True},
     "axisY": {"minExtent": 46, "tickCount": 4, "title": None},
     "title": {
         "anchor": "start", "frame": "bounds", "fontSize": 12, "fontWeight": "normal", "color": MUTED, "offset": 8,

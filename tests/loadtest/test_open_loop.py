@@ -14,9 +14,9 @@ from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.loadtest import shown
 from greenflow_ray.loadtest.open_loop import play
-from greenflow_ray.loadtest.player import ClientOptions
+from greenflow_ray.loadtest.player import ClientOptions, Progress
 from greenflow_ray.loadtest.result import BAD_ANSWER, NO_CONNECTION, NOT_SENT, TIMED_OUT
-from greenflow_ray.loadtest.standing import Progress, say
+from greenflow_ray.loadtest.shown import say
 from greenflow_ray.loadtest.trace import Trace
 from greenflow_ray.ragged import Ragged
 from tests.energy.trackers import ReplayMeter

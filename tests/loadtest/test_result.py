@@ -11,6 +11,7 @@ from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest import picture, shown
 from greenflow_ray.loadtest.result import ArmResult, Requests
+from greenflow_ray.viz import charts
 
 
 @pytest.fixture
@@ -93,8 +94,9 @@ def test_a_picture_is_drawn_whatever_happened(
     picture.save_png(arm, tmp_path / "new" / "equal.png")
     assert (tmp_path / "new" / "equal.png").read_bytes().startswith(b"\x89PNG")
     assert words in picture.headline(arm)
-    traffic = picture.draw(arm).axes[0]
-    assert len(traffic.get_legend_handles_labels()[1]) == kinds  # answered, degraded and errors; or errors alone
+    traffic = picture.traffic(arm, np.array([0.0, 2.0]), charts.x_axis(0, 2)).to_dict()
+    (rows,) = traffic["datasets"].values()
+    assert len({row["kind"] for row in rows}) == kinds  # answered, degraded and errors; or errors alone
 
 
 def test_a_degraded_answer_without_a_reason_is_counted(arm: ArmResult) -> None:

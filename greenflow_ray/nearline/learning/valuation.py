@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
 from greenflow_ray.config import CascadeConfig
@@ -29,7 +28,7 @@ from greenflow_ray.nearline.learning.value_chart import draw
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.support.files import whole
 from greenflow_ray.support.terminal import Terminal
-from greenflow_ray.viz import figures as style
+from greenflow_ray.viz import style
 
 STEPS = 8
 """Budgets between the cheapest chain and what price 0 spends, where none are named."""
@@ -74,9 +73,7 @@ def value_run(
     document = values.as_dict()
     with whole(paths.value) as part:
         part.write_text(json.dumps(document, indent=2), encoding="utf-8")
-    with mpl.rc_context(style.RC), whole(paths.value.with_suffix(".png")) as part:
-        figure = draw(values.clicks, values.flops, values.policies)
-        figure.savefig(part, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+    draw(values.clicks, values.flops, values.policies).save_png(paths.value.with_suffix(".png"))
     _show(values, terminal)
     terminal.say(f"written to {paths.value} and .png")
     return document

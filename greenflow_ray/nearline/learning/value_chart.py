@@ -4,53 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
+import altair as alt
 
 from greenflow_ray.nearline.learning.estimators import Estimate, Valuation
-from greenflow_ray.viz import figures as style
-from greenflow_ray.viz.figures import BUDGET, EQUAL, GREEN, MUTED
+from greenflow_ray.viz import charts, style
+from greenflow_ray.viz.charts import Picture
+from greenflow_ray.viz.style import BUDGET, EQUAL, GREEN
+
+KINDS = {
+    "fixed chains": (EQUAL, "square"), "fixed chains, few requests": ("#c5cbd1", "square"),
+    "price policy": (GREEN, "circle"), "price policy, few requests": ("#99d8c7", "circle"),
+    "as served": (BUDGET, "diamond"),
+}  # fmt: skip
 
 
-@mpl.rc_context(style.RC)
-def draw(clicks: Estimate, flops: Estimate, found: Sequence[Valuation]) -> Figure:
+def draw(clicks: Estimate, flops: Estimate, found: Sequence[Valuation]) -> Picture:
     """Doubly robust clicks with 95 % intervals; ``clicks`` and ``flops`` are those of the policy that served."""
-    figure, (axes,) = style.figure(style.WIDE, 4.6)
     known = [(v, v.robust) for v in found if v.robust is not None]
     size, prefix = style.scale(max([flops.value, *(v.flops.value for v, _ in known)]))
-    groups = (
-        ("fixed chains", EQUAL, "s", [(v, e) for v, e in known if v.price is None]),
-        ("price policy", GREEN, "o", [(v, e) for v, e in known if v.price is not None]),
-    )
-    for label, colour, marker, points in groups:
-        for weak in (False, True):
-            some = [(v, e) for v, e in points if (v.verdict == "weak") is weak]
-            if not some:
-                continue
-            axes.errorbar(
-                [v.flops.value / size for v, _ in some],
-                [e.value for _, e in some],
-                yerr=[[e.value - e.low for _, e in some], [e.high - e.value for _, e in some]],
-                fmt=marker, color=colour, ms=5, lw=1.2, capsize=2, alpha=0.4 if weak else 1.0,
-                mfc="none" if weak else colour, label=f"{label}, few requests" if weak else label,
-            )  # fmt: skip
-    axes.errorbar(
-        [flops.value / size], [clicks.value], yerr=[[clicks.value - clicks.low], [clicks.high - clicks.value]],
-        fmt="D", color=BUDGET, ms=6, lw=1.4, capsize=3, label="as served",
-    )  # fmt: skip
+    rows = [
+        {
+            "kind": ("fixed chains" if v.price is None else "price policy") + ", few requests" * (v.verdict == "weak"),
+            "x": v.flops.value / size, "y": e.value, "low": e.low, "high": e.high,
+        }
+        for v, e in known
+    ]  # fmt: skip
+    served = {"kind": "as served", "x": flops.value / size, "y": clicks.value, "low": clicks.low, "high": clicks.high}
     strong = [e for v, e in known if v.verdict == "identified"] or [clicks]
     low, high = min(e.low for e in (*strong, clicks)), max(e.high for e in (*strong, clicks))
     room = 0.15 * (high - low) or 0.1 * abs(high) or 1.0
-    axes.set_ylim(low - room, high + room)  # weak estimates may lie outside: they must not flatten the others
-    axes.set_xlabel(f"{prefix}FLOPs per request")
-    style.tidy(axes)
-    axes.margins(x=0.04)
-    style.title(axes, "Clicks per request, doubly robust, 95 % intervals; estimated from the log")
-    axes.legend(loc="lower right", fontsize=8.5, labelcolor=MUTED)
+    x = alt.X("x:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title=f"{prefix}FLOPs per request"))
+    # Weak estimates may lie outside: they must not flatten the others.
+    y = charts.y_axis(high + room, low=low - room, ticks=6)
+    names = list(dict.fromkeys(str(row["kind"]) for row in [*rows, served]))
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=names, range=[KINDS[name][0] for name in names]))
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=names, range=[KINDS[name][1] for name in names]), legend=None)
+    base = alt.Chart(charts.records([*rows, served]))
+    bars = base.mark_rule(clip=True).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    dots = base.mark_point(filled=True, size=60, opacity=1, clip=True).encode(x=x, y=y, color=colour, shape=shape)
     missing = len(found) - len(known)
-    if missing:
-        axes.annotate(
-            f"{missing} of {len(found)} policies are not identifiable from this log", (0.01, 0.97),
-            xycoords="axes fraction", va="top", fontsize=9, color=MUTED,
-        )  # fmt: skip
-    return figure
+    said = f"; {missing} of {len(found)} policies are not identifiable from this log" if missing else ""
+    title = f"Clicks per request, doubly robust, 95 % intervals; estimated from the log{said}"
+    return Picture("value", "What policies would have earned", [charts.titled([bars, dots], title, 330)])

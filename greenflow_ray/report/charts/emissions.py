@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
+import altair as alt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from greenflow_ray.report.charts.timeline import mark_spike
+from greenflow_ray.report.charts.outcomes import ARMS, COLOURS
+from greenflow_ray.report.charts.timeline import spike_band
 from greenflow_ray.report.contents import Arm, Report
 from greenflow_ray.report.footprint import Footprint, footprint
-from greenflow_ray.viz import figures as style
-from greenflow_ray.viz.figures import EQUAL, GREEN, INK, MUTED, NARROW, ROSE, WIDE
+from greenflow_ray.viz import charts, style
+from greenflow_ray.viz.charts import Line, Picture
+from greenflow_ray.viz.style import INK, MUTED, ROSE
 
 UNATTRIBUTED = "unattributed"
 
@@ -21,107 +21,91 @@ def footprints(report: Report) -> tuple[Footprint, Footprint] | None:
     a, b = report.arms.equal, report.arms.greenflow
     if report.carbon is None or a.energy_joules is None or b.energy_joules is None:
         return None
+    mean = report.carbon.grams_per_kwh
     first, second = (
         footprint(
-            joules,
-            sum(arm.energy_by_deployment_joules.values()),
-            arm.duration_seconds,
-            report.carbon.grams_per_kwh,
-            report.course,
-            own=own,
+            joules, sum(arm.energy_by_deployment_joules.values()), arm.duration_seconds, mean, report.course, own=own
         )
         for joules, arm, own in ((a.energy_joules, a, False), (b.energy_joules, b, True))
     )
     return first, second
 
 
-def changing(report: Report) -> bool:
-    """Whether carbon over time has something to show: the intensity changed, or watts are known by second."""
-    found = footprints(report)
-    return found is not None and (found[1].shaped or float(np.ptp(found[1].grams_per_kwh)) > 0)
+def carbon(report: Report) -> Picture | None:
+    """The grid's intensity, each arm's grams a second, and its grams so far, over the same time.
 
-
-@mpl.rc_context(style.RC)
-def carbon(report: Report, *, narrow: bool = False) -> Figure:
-    """The grid's intensity, each arm's grams a second, and its grams so far, over the same time."""
+    None where there is nothing to show: the intensity did not change, and watts are not known by second.
+    """
     found = footprints(report)
-    figure, (grid, rate, total) = style.figure(NARROW if narrow else WIDE, 4.6, rows=(1, 1.2, 1.6))
-    if found is None:
-        return figure
+    if found is None or not (found[1].shaped or float(np.ptp(found[1].grams_per_kwh)) > 0):
+        return None
     end = float(found[1].bounds[-1])
-    grid.stairs(found[1].grams_per_kwh, found[1].bounds, baseline=None, color=ROSE, lw=1.8)
-    grid.set_ylim(0, 1.15 * found[1].grams_per_kwh.max() or 1)
-    style.title(grid, "Grid's intensity, gCO2e/kWh")
-    size, prefix = _grams(max(float((f.grams / np.diff(f.bounds)).max()) for f in found))
+    rates = [f.grams / np.diff(f.bounds) for f in found]
+    size, prefix = _grams(max(float(rate.max()) for rate in rates))
     whole, unit = _grams(max(f.total for f in found))
-    labels = []
-    for arm, colour, name in zip(found, (EQUAL, GREEN), ("EQUAL", "GreenFlow"), strict=True):
-        rate.stairs(arm.grams / np.diff(arm.bounds) / size, arm.bounds, baseline=None, color=colour, lw=1.6)
-        so_far = np.concatenate([[0.0], np.cumsum(arm.grams)]) / whole
-        total.plot(arm.bounds, so_far, color=colour, lw=2.0)
-        labels.append((float(so_far[-1]), f"{name}\n{so_far[-1]:.3g} {unit}g" if not narrow else name, colour))
-    rate.set_ylim(0, 1.15 * max(float((f.grams / np.diff(f.bounds)).max()) for f in found) / size or 1)
-    total.set_ylim(0, 1.08 * max(f.total for f in found) / whole or 1)
-    style.title(rate, f"{prefix}gCO2e a second" + ("" if found[1].shaped else ", energy spread evenly over the arm"))
-    style.title(total, f"{unit}gCO2e so far")
-    total.set_xlabel("seconds from the start")
-    for axes, n in ((grid, 3), (rate, 3), (total, 4)):
-        mark_spike(axes, report)
-        style.tidy(axes)
-        axes.set_xlim(0, end)
-        axes.yaxis.set_major_locator(style.ticks(n))
-    if narrow:
-        for (y, text, colour), place in zip(labels, (0.99, 0.85), strict=True):
-            total.annotate(
-                f"{text} {y:.3g} {unit}g", (0.01, place), xycoords="axes fraction", va="top", fontsize=9, color=colour
-            )
-    else:
-        style.end_labels(total, end, labels, gap=0.22)
-    return figure
+    x, bottom = charts.x_axis(0, end), charts.x_axis(0, end, "seconds from the start")
+    grid = [Line("grid", ROSE, found[1].bounds, found[1].grams_per_kwh)]
+    each = [Line(n, c, f.bounds, r / size) for (n, c), f, r in zip(ARMS.items(), found, rates, strict=True)]
+    so_far = [
+        {"x": float(t), "y": float(y), "arm": f"{name}: {f.total / whole:.3g} {unit}g"}
+        for name, f in zip(ARMS, found, strict=True)
+        for t, y in zip(f.bounds, np.concatenate([[0.0], np.cumsum(f.grams)]) / whole, strict=True)
+    ]
+    names = alt.Scale(domain=list(dict.fromkeys(str(row["arm"]) for row in so_far)), range=list(ARMS.values()))
+    total = alt.Chart(charts.records(so_far)).mark_line().encode(
+        x=bottom,
+        y=charts.y_axis(1.08 * max(f.total for f in found) / whole or 1),
+        color=alt.Color("arm:N", scale=names, legend=alt.Legend(symbolType="stroke")),
+        tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("y:Q", title=f"{unit}gCO2e", format=".3g")],
+    )  # fmt: skip
+    spread = "" if found[1].shaped else ", energy spread evenly over the arm"
+    top = charts.y_axis(1.15 * float(found[1].grams_per_kwh.max()) or 1, ticks=3)
+    rate_top = charts.y_axis(1.15 * max(float(rate.max()) for rate in rates) / size or 1, ticks=3)
+    shade = spike_band(report, x)
+    intensity = [*shade, charts.step_lines(grid, x, top, legend=False)]
+    emitted = [*shade, charts.step_lines(each, x, rate_top, legend=False)]
+    panels = [
+        charts.titled(intensity, "Grid's intensity, gCO2e/kWh", 90),
+        charts.titled(emitted, f"{prefix}gCO2e a second{spread}", 100),
+        charts.titled([*spike_band(report, bottom), total], f"{unit}gCO2e so far", 140),
+    ]
+    return Picture("carbon", "Carbon over time", panels)
 
 
-@mpl.rc_context(style.RC)
-def energy(report: Report, *, narrow: bool = False) -> Figure:
+def energy(report: Report) -> Picture:
     """Each arm's energy by deployment, and what nobody can be charged for, as bars from 0."""
     a, b = report.arms.equal, report.arms.greenflow
-    names = sorted(a.energy_by_deployment_joules | b.energy_by_deployment_joules, key=lambda n: -_most(a, b, n))
+
+    def joules(arm: Arm, name: str) -> float | None:
+        return arm.energy_unattributed_joules if name == UNATTRIBUTED else arm.energy_by_deployment_joules.get(name)
+
+    def most(name: str) -> float:
+        return max(joules(a, name) or 0.0, joules(b, name) or 0.0)
+
+    names = sorted(a.energy_by_deployment_joules | b.energy_by_deployment_joules, key=lambda name: -most(name))
     names.append(UNATTRIBUTED)
-    figure, (axes,) = style.figure(NARROW if narrow else WIDE, 0.6 + 0.36 * len(names))
-    largest = max(_most(a, b, name) for name in names) or 1.0
-    for row, name in enumerate(names):
-        for arm, offset, colour in ((a, -0.19, EQUAL), (b, 0.19, GREEN)):
-            joules = _joules(arm, name)
-            if joules is None:
-                continue
-            faint = 0.45 if name == UNATTRIBUTED else 1.0
-            axes.barh(row + offset, joules, height=0.36, color=colour, alpha=faint, lw=0)
-            axes.annotate(
-                style.si(joules, "J"), (joules, row + offset), xytext=(4, 0), textcoords="offset points",
-                va="center", fontsize=8 if narrow else 8.5, color=MUTED,
-            )  # fmt: skip
-    _names(axes, names)
-    axes.set_xlim(0, 1.16 * largest)
-    handles = [mpl.patches.Patch(color=c, label=t) for c, t in ((EQUAL, "EQUAL"), (GREEN, "GreenFlow"))]
-    axes.legend(handles=handles, loc="center right", fontsize=9, labelcolor=INK, handlelength=0.9)
-    style.title(axes, "Energy by deployment")
-    return figure
-
-
-def _names(axes: Axes, names: list[str]) -> None:
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.45, -0.55)
-    axes.grid(False)
-    style.tidy(axes)
-    axes.tick_params(labelbottom=False, labelcolor=INK)
-    axes.spines["bottom"].set_visible(False)
-
-
-def _joules(arm: Arm, name: str) -> float | None:
-    return arm.energy_unattributed_joules if name == UNATTRIBUTED else arm.energy_by_deployment_joules.get(name)
-
-
-def _most(a: Arm, b: Arm, name: str) -> float:
-    return max(_joules(a, name) or 0.0, _joules(b, name) or 0.0)
+    rows = [
+        {"name": name, "arm": arm, "joules": value, "text": style.si(value, "J"), "faint": name == UNATTRIBUTED}
+        for name in names
+        for arm, value in (("EQUAL", joules(a, name)), ("GreenFlow", joules(b, name)))
+        if value is not None
+    ]
+    y = alt.Y("name:N", sort=names, axis=alt.Axis(title=None, labelColor=INK, labelLimit=130))
+    offset = alt.YOffset("arm:N", sort=list(ARMS))
+    x = alt.X("joules:Q", scale=alt.Scale(domain=[0, 1.16 * (max(map(most, names)) or 1.0)], nice=False), axis=None)
+    base = alt.Chart(charts.records(rows))
+    bars = base.mark_bar().encode(
+        y=y,
+        yOffset=offset,
+        x=x,
+        color=alt.Color("arm:N", scale=COLOURS, legend=alt.Legend()),
+        opacity=alt.when("datum.faint").then(alt.value(0.45)).otherwise(alt.value(1.0)),
+        tooltip=[alt.Tooltip("name:N"), alt.Tooltip("arm:N"), alt.Tooltip("text:N", title="energy")],
+    )
+    texts = base.mark_text(align="left", dx=4, color=MUTED, fontSize=10)
+    texts = texts.encode(y=y, yOffset=offset, x=x, text="text:N")
+    panel = charts.titled([bars, texts], "Energy by deployment, joules", 34 * len(names))
+    return Picture("energy", "Energy by deployment", [panel])
 
 
 def _grams(largest: float) -> tuple[float, str]:

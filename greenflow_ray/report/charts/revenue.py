@@ -2,72 +2,80 @@
 
 from __future__ import annotations
 
-import matplotlib as mpl
+import altair as alt
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.report.contents import ArmPoint, Frontier, Report
-from greenflow_ray.viz import figures as style
-from greenflow_ray.viz.figures import EQUAL, GREEN, MUTED, NARROW, PRICE, WIDE
+from greenflow_ray.report.contents import Frontier, Report
+from greenflow_ray.viz import charts, style
+from greenflow_ray.viz.charts import Picture
+from greenflow_ray.viz.style import EQUAL, GREEN, MUTED, PRICE
 
 
-@mpl.rc_context(style.RC)
-def frontier(report: Report, shown: Frontier, greenflow: ArmResult, *, narrow: bool = False) -> Figure:
+def frontier(report: Report, shown: Frontier, greenflow: ArmResult) -> Picture:
     """Clicks per request over FLOPs per request: the predicted curve, both arms, and GreenFlow in and out of a spike.
 
     ``shown`` is the report's frontier.
     """
-    figure, (axes,) = style.figure(NARROW if narrow else WIDE, 3.9 if narrow else 4.2)
-    flops = np.array([p.flops for p in shown.points])
-    clicks = np.array([p.clicks for p in shown.points])
+    flops, clicks = (np.array([getattr(p, name) for p in shown.points]) for name in ("flops", "clicks"))
     a, b = shown.equal, shown.today
     phases = _phases(report, greenflow)
     right = max(float(flops.max()), a.flops, b.flops)
     size, prefix = style.scale(right)
-    edge = (1.26 if narrow else 1.12) * right / size
-    # A fuller budget than the unpriced mix costs is not spent: from there on the curve is flat.
-    axes.plot(np.append(flops, edge * size) / size, np.append(clicks, clicks[-1]), color=PRICE, lw=2.2, zorder=2)
+    edge = 1.12 * right / size
     values = [*clicks, *(v for p in (a, b) for v in (p.clicks_interval or (p.clicks,))), *(y for _, _, y in phases)]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    axes.set_ylim(max(0.0, low - 0.3 * span), high + 0.12 * span)
-    axes.set_xlim(0, edge)
+    x = alt.X("x:Q", scale=alt.Scale(domain=[0, edge], nice=False), axis=alt.Axis(title=f"{prefix}FLOPs per request"))
+    y = charts.y_axis(high + 0.12 * span, low=max(0.0, low - 0.3 * span), ticks=5)
 
+    # A fuller budget than the unpriced mix costs is not spent: from there on the curve is flat.
+    predicted = charts.table(x=np.append(flops / size, edge), y=np.append(clicks, clicks[-1]))
+    curve = alt.Chart(predicted).mark_line(color=PRICE, strokeWidth=2.2, clip=True).encode(x=x, y=y)
     # The way from GreenFlow to EQUAL: to the right, then up.
-    corner = ([b.flops / size, a.flops / size, a.flops / size], [b.clicks, b.clicks, a.clicks])
-    axes.plot(*corner, color=MUTED, lw=0.9, ls=(0, (2, 2)), zorder=1)
-    for name, x, y in phases:
-        axes.plot(x / size, y, "o", color=GREEN, ms=6, mfc="none", mew=1.5, zorder=3)
-        _note(axes, (x / size, y), name, (7, -5), "left", "top", GREEN)
-    for point, colour in ((a, EQUAL), (b, GREEN)):
-        _arm(axes, point, size, colour)
-    _note(axes, (a.flops / size, a.clicks), "EQUAL", (8, -6), "left", "top", EQUAL)
-    changes = "".join(
-        f"\n{style.signed_percent(None if saved is None else -saved)} {what}"
+    here, there = b.flops / size, a.flops / size
+    corner = charts.table(x=[here, there, there], y=[b.clicks, b.clicks, a.clicks], n=[0, 1, 2])
+    way = alt.Chart(corner).mark_line(color=MUTED, strokeWidth=0.9, strokeDash=[3, 3]).encode(x=x, y=y, order="n:Q")
+    layers: list[alt.Chart] = [way, curve]
+    if phases:
+        inside = charts.table(
+            x=[f / size for _, f, _ in phases], y=[c for _, _, c in phases], name=[name for name, _, _ in phases]
+        )
+        tips = [alt.Tooltip("name:N"), alt.Tooltip("x:Q", format=".3s"), alt.Tooltip("y:Q", format=".3f")]
+        layers.append(alt.Chart(inside).mark_point(color=GREEN, size=45).encode(x=x, y=y, tooltip=tips))
+        texts = alt.Chart(inside).mark_text(align="left", dx=7, dy=8, color=GREEN).encode(x=x, y=y, text="name:N")
+        layers.append(texts)
+    for name, point, colour in (("EQUAL", a, EQUAL), ("GreenFlow", b, GREEN)):
+        ends = point.clicks_interval or (point.clicks, point.clicks)
+        data = charts.table(
+            arm=name, x=point.flops / size, y=point.clicks, low=ends[0], high=ends[1], predicted=point.predicted
+        )
+        tips = [
+            alt.Tooltip("arm:N"),
+            alt.Tooltip("x:Q", title=f"{prefix}FLOPs per request", format=".3f"),
+            alt.Tooltip("y:Q", title="clicks per request", format=".3f"),
+            alt.Tooltip("low:Q", title="95 % from", format=".3f"),
+            alt.Tooltip("high:Q", title="to", format=".3f"),
+        ]
+        bar = alt.Chart(data).mark_rule(color=colour, strokeWidth=2.2).encode(x=x, y=alt.Y("low:Q"), y2="high:Q")
+        dot = alt.Chart(data).mark_point(filled=True, size=110, opacity=1, color=colour)
+        layers += [bar, dot.encode(x=x, y=y, tooltip=tips)]
+    changes = [
+        f"{style.signed_percent(None if saved is None else -saved)} {what}"
         for saved, what in ((report.saving.flops, "FLOPs"), (report.saving.clicks, "clicks"))
-    )
-    under, side = b.clicks_interval[0] if b.clicks_interval else b.clicks, "left" if b.flops < 0.7 * right else "right"
-    _note(axes, (b.flops / size, under), "GreenFlow today" + changes, (-5, -10), side, "top", GREEN)
+    ]
+    side = "left" if b.flops < 0.7 * right else "right"
+    under = b.clicks_interval[0] if b.clicks_interval else b.clicks
     at = b.flops + 0.85 * (a.flops - b.flops) if a.flops > b.flops else 0.5 * right
-    place = (at / size, float(np.interp(at, flops, clicks)))
-    _note(axes, place, "predicted frontier", (-4, 5), "right", "bottom", PRICE)
-    style.tidy(axes)
-    axes.set_xlim(0, edge)
-    axes.yaxis.set_major_locator(style.ticks(5))
-    axes.xaxis.set_major_locator(style.ticks(4 if narrow else 7))
-    axes.set_xlabel(f"{prefix}FLOPs per request")
-    style.title(axes, "Clicks per request" if narrow else "Clicks per request (bars: 95 % intervals)")
-    return figure
-
-
-def _arm(axes: Axes, point: ArmPoint, size: float, colour: str) -> None:
-    """A dot with its interval of clicks."""
-    if point.clicks_interval:
-        axes.vlines(point.flops / size, *point.clicks_interval, color=colour, lw=2.2, zorder=4)
-    axes.plot(point.flops / size, point.clicks, "o", color=colour, ms=9, zorder=5)
+    above = float(np.interp(at, flops, clicks))
+    layers += [
+        charts.words(there, a.clicks, "EQUAL", EQUAL, dx=9, dy=10),
+        charts.words(here, under, ["GreenFlow today", *changes], GREEN, dx=-5, dy=16, align=side, lineHeight=14),
+        charts.words(at / size, above, "predicted frontier", PRICE, dx=-4, dy=-9, align="right"),
+    ]
+    panel = charts.titled(layers, "Clicks per request (bars: 95 % intervals)", 300)
+    return Picture("frontier", "Revenue frontier", [panel])
 
 
 def _phases(report: Report, arm: ArmResult) -> list[tuple[str, float, float]]:
@@ -82,18 +90,3 @@ def _phases(report: Report, arm: ArmResult) -> list[tuple[str, float, float]]:
         for name, rows in (("steady", ~inside), ("spike", inside))
         if rows.any()
     ]
-
-
-def _note(
-    axes: Axes,
-    at: tuple[float, float],
-    text: str,
-    offset: tuple[float, float],
-    ha: str,
-    va: str,
-    colour: str,
-) -> None:
-    axes.annotate(
-        text, at, xytext=offset, textcoords="offset points", ha=ha, va=va, color=colour, fontsize=9.5,
-        annotation_clip=False, zorder=6,
-    )  # fmt: skip

@@ -5,200 +5,192 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import matplotlib as mpl
+import altair as alt
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator
 
+from greenflow_ray.loadtest.mix import bin_width
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.windows import edges, spend, sums
-from greenflow_ray.report.charts.arms import bin_width
 from greenflow_ray.report.contents import Moment, Report
 from greenflow_ray.report.course import LIMITS, intensity_changes, limit_of, replica_states, replicas_moved
-from greenflow_ray.viz import figures as style
-from greenflow_ray.viz.figures import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, NARROW, PRICE, ROSE, SKY, WIDE
+from greenflow_ray.viz import charts, style
+from greenflow_ray.viz.charts import Line, Panel, Picture
+from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, PRICE, ROSE, SKY
 
 Array = npt.NDArray[np.float64]
 
 _LIMIT_COLOURS = {"flops": BUDGET, "watts": AMBER, "kwh": SKY, "grams": ROSE}
 MOST_MARKS = 6
 """Changes of the carbon intensity that are marked one by one."""
+MOST_VERSIONS = 40
+"""Versions of the price that are marked one by one."""
+BOTTOM = "seconds from the start"
 
 
-def mark_spike(axes: Axes, report: Report, label: str = "") -> None:
-    """Shade the seconds in which traffic was multiplied."""
+def spike_band(report: Report, x: alt.X) -> list[alt.Chart]:
+    """The seconds in which traffic was multiplied, shaded; nothing if there were none."""
     spike = report.budget.spike
-    if spike is None:
-        return
-    axes.axvspan(spike.begin, spike.end, color=AMBER, alpha=0.13, lw=0, zorder=0)
-    if label:
-        axes.annotate(
-            label, (spike.end, 1.0), xycoords=("data", "axes fraction"), xytext=(4, 1), textcoords="offset points",
-            va="top", ha="left", fontsize=8.5, color=AMBER,
-        )  # fmt: skip
+    return [] if spike is None else [charts.band(spike.begin, spike.end, x, AMBER)]
 
 
-@mpl.rc_context(style.RC)
-def spend_and_price(
-    report: Report, equal: ArmResult, greenflow: ArmResult, course: Sequence[Moment], *, narrow: bool = False
-) -> Figure:
+def spend_and_price(report: Report, equal: ArmResult, greenflow: ArmResult) -> Picture:
     """Requests, spend against the budget, which limit binds if that changed, and the price, over the same time."""
-    bound = [m.bound_by for m in course]
-    strip = len({limit_of(b) for b in bound if b}) > 1
-    rows = (0.8, 3.2, *((0.28,) if strip else ()), 1.3)
-    figure, panels = style.figure(NARROW if narrow else WIDE, (5.4 if narrow else 5.6) + 0.4 * strip, rows=rows)
-    traffic, main, price = panels[0], panels[1], panels[-1]
-    end = greenflow.duration_s
+    course, end = report.course, greenflow.duration_s
     bounds = edges(end, bin_width(end))
     spans = np.diff(bounds)
-
+    x = charts.x_axis(0, end)
     asked = sums(equal, bounds, np.ones(len(equal.requests))) / spans
-    traffic.stairs(asked, bounds, fill=True, color=MUTED, alpha=0.35, lw=0)
-    style.title(traffic, "Requests due, per second")
-    _spend(main, report, equal, greenflow, bounds, narrow)
-    changes = intensity_changes(course, end)
-    for t, before, after in changes if len(changes) <= MOST_MARKS else ():
-        for axes in (main, price):
-            axes.axvline(t, color=ROSE, lw=1.1, ls=(0, (1, 2)))
-        fits = t < (0.6 if narrow else 0.8) * end
-        unit = "g/kWh" if narrow else "gCO2e/kWh"
-        main.annotate(
-            f"{before:.0f} → {after:.0f} {unit}", (t, 1.0), xycoords=("data", "axes fraction"),
-            xytext=(4 if fits else -4, -19 if narrow else -3), textcoords="offset points", va="top",
-            ha="left" if fits else "right", fontsize=8.5, color=ROSE,
-        )  # fmt: skip
-    if strip:
-        _strip(panels[2], course, end, narrow)
-    _price(price, course, end, narrow)
-    price.set_xlabel("seconds from the start")
-    for axes in panels:
-        if axes in (traffic, main, price):
-            mark_spike(axes, report, "spike" if axes is traffic else "")
-        style.tidy(axes)
-        axes.set_xlim(0, end)
-    for axes, n in ((traffic, 2), (main, 5)):
-        axes.yaxis.set_major_locator(style.ticks(n))
-    return figure
+    rate = alt.Tooltip("due:Q", title="requests/s", format=".1f")
+    traffic = [
+        *spike_band(report, x),
+        charts.filled(bounds, asked, x, charts.y_axis(1.1 * float(asked.max(initial=0)) or 1, ticks=2), MUTED, 0.35),
+        charts.hover("traffic", charts.steps(bounds, due=asked), x, [_second(), rate]),
+    ]
+    if report.budget.spike:
+        traffic.append(charts.words(report.budget.spike.end, None, "spike", AMBER))
+    panels: list[Panel] = [
+        charts.titled(traffic, "Requests due, per second", 60),
+        _spend(report, equal, greenflow, bounds, x),
+    ]
+    if len({limit_of(m.bound_by) for m in course if m.bound_by}) > 1:
+        panels.append(_limits(course, end, x))
+    panels.append(_price(report, course, end))
+    return Picture("spend", "Spend against budget, and price", panels)
 
 
-def _spend(axes: Axes, report: Report, equal: ArmResult, greenflow: ArmResult, bounds: Array, narrow: bool) -> None:
+def _spend(report: Report, equal: ArmResult, greenflow: ArmResult, bounds: Array, x: alt.X) -> alt.LayerChart:
     """Both arms' FLOP/s and the budget; the EQUAL arm may leave the picture, or nothing else could be seen."""
     end, spans = float(bounds[-1]), np.diff(bounds)
     full, spent = spend(equal, bounds) / spans, spend(greenflow, bounds) / spans
-    budget = report.budget
-    if budget.course:
-        times = np.array([max(t, 0.0) for t, _ in budget.course] + [end])
-        times[0] = 0.0
-        limit = np.array([np.nan if rate is None else rate for _, rate in budget.course])
-    else:
-        times = np.array([0.0, end])
-        limit = np.array([np.nan if budget.flops_per_second is None else budget.flops_per_second])
-    highest = max(float(spent.max(initial=0)), float(np.nanmax(limit, initial=0)))
-    usual = max(3 * float(np.nanmax(limit, initial=0)), 1.3 * float(np.quantile(full, 0.8)))
-    top = max(highest * 1.12, min(float(full.max(initial=0)) * 1.06, usual)) or 1.0
+    course = report.budget.course or ((0.0, report.budget.flops_per_second),)
+    times = np.array([max(t, 0.0) for t, _ in course] + [end])
+    times[0] = 0.0
+    limit = np.array([np.nan if rate is None else rate for _, rate in course])
+    most = float(np.max(limit, initial=0, where=np.isfinite(limit)))
+    usual = max(3 * most, 1.3 * float(np.quantile(full, 0.8)))
+    highest = max(float(spent.max(initial=0)), most)
+    top = 1.06 * (max(highest * 1.12, min(float(full.max(initial=0)) * 1.06, usual)) or 1.0)
     size, prefix = style.scale(top)
-    axes.stairs(full / size, bounds, color=EQUAL, lw=1.4)
-    axes.stairs(spent / size, bounds, fill=True, color=GREEN, alpha=0.25, lw=0)
-    axes.stairs(spent / size, bounds, color=GREEN, lw=1.8)
-    labels = [(_tail(full / size), "EQUAL", EQUAL), (_tail(spent / size), "GreenFlow", GREEN)]
+    y = charts.y_axis(top / size, ticks=5)
+    lines = [Line("EQUAL", EQUAL, bounds, full / size), Line("GreenFlow", GREEN, bounds, spent / size)]
     if np.isfinite(limit).any():
-        axes.stairs(limit / size, times, baseline=None, color=BUDGET, lw=1.8, ls=(0, (4, 1.5)))
-        last = limit[np.isfinite(limit)][-1]
-        labels.append((float(last) / size, "budget", BUDGET))
-    # Room above for the legend and for the marks of changes.
-    axes.set_ylim(0, top / size * (1.12 if narrow else 1.06))
-    if full.max(initial=0) > axes.get_ylim()[1] * size:
-        axes.annotate(
-            f"EQUAL up to {style.si(float(full.max()), 'FLOP/s')}", (1.0, 1.0), xycoords="axes fraction",
-            xytext=(0, 3), textcoords="offset points", va="bottom", ha="right", fontsize=8.5, color=EQUAL,
-        )  # fmt: skip
-    style.title(axes, f"Spend, {prefix}FLOP/s" + ("" if narrow else f" ({spans[0]:g} s bins)"))
-    if narrow:
-        axes.legend(
-            handles=[Patch(color=colour, label=text) for _, text, colour in labels], ncols=3, loc="upper left",
-            fontsize=8.5, handlelength=0.9, columnspacing=1.0, borderaxespad=0.1, labelcolor=INK,
-        )  # fmt: skip
-    else:
-        style.end_labels(axes, end, labels)
+        lines.append(Line("budget", BUDGET, times, limit / size, dashed=True))
+    layers: list[alt.Chart] = [
+        *spike_band(report, x),
+        charts.filled(bounds, spent / size, x, y, GREEN),
+        charts.step_lines(lines, x, y),
+        *_grid_changes(report.course, end, x, words=True),
+    ]
+    if full.max(initial=0) > top:
+        said = f"EQUAL up to {style.si(float(full.max()), 'FLOP/s')}"
+        layers.append(charts.words(end, None, said, EQUAL, align="right", dy=-6, dx=0))
+    held = limit[np.maximum(np.searchsorted(times[:-1], bounds[:-1], side="right") - 1, 0)]
+    tips = [alt.Tooltip(f"{n}:Q", title=f"{t}, {prefix}FLOP/s", format=".3g") for n, t in _SERIES.items()]
+    data = charts.steps(bounds, equal=full / size, greenflow=spent / size, budget=held / size)
+    layers.append(charts.hover("spend", data, x, [_second(), *tips]))
+    return charts.titled(layers, f"Spend, {prefix}FLOP/s ({spans[0]:g} s bins)", 230)
 
 
-def _strip(axes: Axes, course: Sequence[Moment], end: float, narrow: bool) -> None:
+_SERIES = {"equal": "EQUAL", "greenflow": "GreenFlow", "budget": "budget"}
+
+
+def _second() -> alt.Tooltip:
+    return alt.Tooltip("x:Q", title="from second", format=".1f")
+
+
+def _grid_changes(course: Sequence[Moment], end: float, x: alt.X, *, words: bool) -> list[alt.Chart]:
+    """Lines where the grid's carbon intensity changed, with what it became if ``words``; none if it changed often."""
+    found = intensity_changes(course, end)
+    if not found or len(found) > MOST_MARKS:
+        return []
+    out = [charts.rules([t for t, _, _ in found], x, ROSE, strokeDash=[2, 3])]
+    for t, before, after in found if words else ():
+        fits = t < 0.8 * end
+        text = f"{before:.0f} → {after:.0f} gCO2e/kWh"
+        out.append(charts.words(t, None, text, ROSE, align="left" if fits else "right", dx=4 if fits else -4))
+    return out
+
+
+def _limits(course: Sequence[Moment], end: float, x: alt.X) -> alt.LayerChart:
     """A band that names the limit that binds."""
-    axes.set_ylim(0, 1)
-    axes.set_yticks([])
-    axes.grid(False)
-    axes.spines["bottom"].set_visible(False)
-    style.title(axes, "Limit that binds")
     spots = [(m.t, limit_of(m.bound_by) if m.bound_by else "") for m in course if m.t < end]
     runs = [next(group) for _, group in itertools.groupby(spots, key=lambda spot: spot[1])]
-    for (begin, name), after in zip(runs, [t for t, _ in runs[1:]] + [end], strict=True):
-        if not name:
-            continue
-        axes.axvspan(begin, after, color=_LIMIT_COLOURS.get(name, MUTED), alpha=0.45, lw=0)
-        if after - begin > (0.16 if narrow else 0.07) * end:
-            axes.text(
-                (begin + after) / 2, 0.46, LIMITS.get(name, name), ha="center", va="center", fontsize=8.5, color=INK
-            )
+    bands = [(t, after, name) for (t, name), after in zip(runs, [t for t, _ in runs[1:]] + [end], strict=True) if name]
+    data = charts.records(
+        {"x": t, "x2": after, "low": 0, "high": 1, "middle": (t + after) / 2, "colour": _LIMIT_COLOURS.get(name, MUTED),
+         "limit": LIMITS.get(name, name), "text": LIMITS.get(name, name) if after - t > 0.07 * end else ""}
+        for t, after, name in bands
+    )  # fmt: skip
+    tips = [alt.Tooltip("limit:N"), _second(), alt.Tooltip("x2:Q", title="to", format=".1f")]
+    colour = alt.Color("colour:N", scale=None, legend=None)
+    y = alt.Y("low:Q", axis=alt.Axis(labels=False, grid=False, title=None))  # the room of the other panels' labels
+    base = alt.Chart(data)
+    return charts.titled(
+        [
+            base.mark_rect(opacity=0.45).encode(x=x, x2="x2:Q", y=y, y2="high:Q", color=colour, tooltip=tips),
+            base.mark_text(color=INK).encode(x="middle:Q", y=alt.value(10), text="text:N"),
+        ],
+        "Limit that binds",
+        20,
+    )
 
 
-def _price(axes: Axes, course: Sequence[Moment], end: float, narrow: bool) -> None:
+def _price(report: Report, course: Sequence[Moment], end: float) -> alt.LayerChart:
     """The price that holds until the next moment, and when a new version came."""
+    x = charts.x_axis(0, end, BOTTOM)
     points = [m for m in course if m.t < end]
     if not points:
-        style.title(axes, "Price: none was reported")
-        return
+        nothing = charts.rules([], x, PRICE)
+        return charts.titled([nothing], "Price: none was reported", 30)
     values = np.array([m.price for m in points])
     unit, letter = _per_flop(float(values.max()))
-    at = np.array([*(m.t for m in points), end])
-    axes.stairs(values * unit, at, color=PRICE, lw=1.6, baseline=None)
-    versions = [b.t for a, b in itertools.pairwise(points) if b.version != a.version and b.t > 0]
-    for moment in versions if len(versions) <= 40 else ():
-        axes.axvline(moment, color=PRICE, lw=0.8, alpha=0.3)
     scaled = values * unit
     usual, most = (float(f(scaled[scaled > 0])) if (scaled > 0).any() else 1.0 for f in (np.median, np.max))
-    axes.set_ylim(0, 1.15 * most)
-    if most > 8 * usual:  # a cap's price, which would press all others flat
-        axes.set_yscale("symlog", linthresh=usual, linscale=0.7)
-        axes.set_ylim(0, 1.6 * most)
-        round_ = max(step * 10.0**e for e in range(-9, 10) for step in (1, 2, 5) if step * 10.0**e <= most)
-        axes.yaxis.set_major_locator(FixedLocator([0.0, usual, round_]))
-        axes.yaxis.set_major_formatter(lambda v, _: f"{v:.2g}")
-        axes.minorticks_off()
+    log = most > 8 * usual  # a cap's price, which would press all others flat
+    if log:
+        scale = alt.Scale(type="symlog", constant=usual, domain=[0, 1.3 * most], nice=False)
+        axis = alt.Axis(title=None, values=[0, usual, most], format=".2g")
     else:
-        axes.yaxis.set_major_locator(style.ticks(3))
-    log = ", log scale" if most > 8 * usual else ""
-    lines = "; a vertical line: a new version" if versions and len(versions) <= 40 and not narrow else ""
-    style.title(axes, f"Price, clicks per {letter}FLOP{log}{lines}")
+        scale, axis = alt.Scale(domain=[0, 1.15 * most], nice=False), alt.Axis(title=None, tickCount=3, format="~g")
+    y = alt.Y("y:Q", scale=scale, axis=axis)
+    versions = [b.t for a, b in itertools.pairwise(points) if b.version != a.version and b.t > 0]
+    marked = bool(versions) and len(versions) <= MOST_VERSIONS
+    at = [*(m.t for m in points), end]
+    data = charts.steps(at, price=scaled, version=[m.version for m in points])
+    tips = [_second(), alt.Tooltip("price:Q", title=f"clicks per {letter}FLOP", format=".4g"), alt.Tooltip("version:Q")]
+    layers = [
+        *spike_band(report, x),
+        *([charts.rules(versions, x, PRICE, opacity=0.3)] if marked else []),
+        *_grid_changes(course, end, x, words=False),
+        charts.step_lines([Line("price", PRICE, at, scaled)], x, y, legend=False, width=1.6),
+        charts.hover("price", data, x, tips),
+    ]
+    title = f"Price, clicks per {letter}FLOP{', log scale' if log else ''}"
+    return charts.titled(layers, title + ("; a vertical line: a new version" if marked else ""), 110)
 
 
-@mpl.rc_context(style.RC)
-def replicas(report: Report, course: Sequence[Moment], end: float, *, narrow: bool = False) -> Figure:
-    """A row for each deployment whose number of replicas changed, over the same time."""
-    states, times = replica_states(course, end)
-    moved = replicas_moved(course, end)
-    figure, panels = style.figure(NARROW if narrow else WIDE, 0.75 + 0.68 * len(moved), rows=(1,) * len(moved))
-    for axes, name in zip(panels, moved, strict=True):
+def replicas(report: Report, end: float) -> Picture | None:
+    """A row for each deployment whose number of replicas changed, over the same time; None if none did."""
+    states, times = replica_states(report.course, end)
+    moved = replicas_moved(report.course, end)
+    panels: list[Panel] = []
+    for name in moved:
         numbers = np.array(states[name], dtype=np.float64)
         bounds = np.append(times, max(end, float(times[-1]) + 1e-9))
-        axes.stairs(numbers, bounds, fill=True, color=PRICE, alpha=0.25, lw=0)
-        axes.stairs(numbers, bounds, color=PRICE, lw=1.6)
-        axes.set_ylim(0, 1.15 * numbers.max())
-        axes.set_yticks(sorted({0.0, float(numbers.min()), float(numbers.max())}))
-        axes.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-        style.title(axes, name)
-        mark_spike(axes, report)
-        style.tidy(axes)
-        axes.set_xlim(0, end)
-    panels[-1].set_xlabel("seconds from the start")
-    return figure
-
-
-def _tail(values: Array) -> float:
-    """Where a line's label belongs: the mean of its last bins, which wanders less than the very last."""
-    return float(values[-4:].mean()) if len(values) else 0.0
+        x = charts.x_axis(0, end, BOTTOM if name == moved[-1] else None)
+        y = charts.y_axis(
+            1.15 * float(numbers.max()), values=sorted({0, int(numbers.min()), int(numbers.max())}), format="d"
+        )
+        tips = [_second(), alt.Tooltip("replicas:Q")]
+        layers = [
+            *spike_band(report, x),
+            charts.filled(bounds, numbers, x, y, PRICE),
+            charts.step_lines([Line(name, PRICE, bounds, numbers)], x, y, legend=False, width=1.6),
+            charts.hover(f"replicas{len(panels)}", charts.steps(bounds, replicas=numbers), x, tips),
+        ]
+        panels.append(charts.titled(layers, name, 46))
+    return Picture("replicas", "Replicas", panels) if panels else None
 
 
 def _per_flop(largest: float) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""The page's cards and tables: arm against arm, CPU time and energy, models and the reward model's calibration."""
+"""What stands in the page's cards and tables: arm against arm, CPU time and energy by deployment."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from greenflow_ray.report.telling.sentences import (
     share,
     unit,
 )
-from greenflow_ray.viz import html_parts as pages
-from greenflow_ray.viz.figures import scale, seconds, si
+from greenflow_ray.viz.style import scale, seconds
+
+Cards = list[tuple[str, str, str]]
+Rows = list[tuple[str, ...]]
 
 
-def cards(report: Report) -> str:
+def cards(report: Report) -> Cards:
     """Headline figures, GreenFlow against EQUAL."""
     saving, arms, budget, overhead = report.saving, report.arms, report.budget, report.overhead
     source = arms.greenflow.energy_source
@@ -39,7 +41,7 @@ def cards(report: Report) -> str:
     own = f"of CPU time: {own_parts(report)} s" if overhead.cpu_seconds else "of CPU time"
     own += f"; {share(overhead.flops_share)} of FLOPs" if overhead.flops_share is not None else ""
     own += f"; {seconds(overhead.p99_seconds)} at p99" if overhead.p99_seconds is not None else ""
-    entries = [
+    return [
         ("FLOPs", change(saving.flops), saving_interval(report, "flops")),
         ("Clicks", change(saving.clicks), saving_interval(report, "clicks")),
         ("Budget", held, over),
@@ -53,96 +55,68 @@ def cards(report: Report) -> str:
         ),
         ("GreenFlow's own cost", share(overhead.cpu_share, 1), own),
     ]
-    return pages.cards("Headline figures, GreenFlow against EQUAL", entries)
 
 
-def arms(report: Report) -> str:
-    """Every figure of both arms and the change between them, with its interval where there is one."""
+def arms(report: Report) -> list[tuple[str, str, str, str, str]]:
+    """Every figure of both arms, the change between them, and the change's 95 % interval where there is one."""
     a, b, saving = report.arms.equal, report.arms.greenflow, report.saving
 
-    def both(name: str, saved: float | None) -> str:
-        found = report.saving.intervals.get(name)
-        return pages.Html(
-            f"{change(saved)}<small>{change(found[1])} to {change(found[0])}</small>" if found else change(saved)
-        )
+    def changed(name: str, saved: float | None) -> tuple[str, str]:
+        found = saving.intervals.get(name)
+        return change(saved), f"{change(found[1])} to {change(found[0])}" if found else ""
 
-    def slower(name: str) -> str:
-        found = saving.latency_intervals.get(name)
-        difference = later(saving.latency_seconds.get(name)) if name in saving.latency_seconds else ""
-        return pages.Html(f"{difference}<small>{later(found[0])} to {later(found[1])}</small>" if found else difference)
+    def slower(name: str) -> tuple[str, str]:
+        found, less = saving.latency_intervals.get(name), saving.latency_seconds.get(name)
+        return "" if less is None else later(less), f"{later(found[0])} to {later(found[1])}" if found else ""
 
     size, prefix = scale(max(a.flops, b.flops))
+    energy = f"Energy ({energy_labels(a, b)})"
     rows = [
-        ("Requests", f"{a.requests:,}", f"{b.requests:,}", ""),
-        ("Errors", f"{a.errors:,}", f"{b.errors:,}", ""),
-        ("Degraded answers", f"{a.degraded:,}", f"{b.degraded:,}", ""),
-        ("Clicks", f"{a.clicks:,}", f"{b.clicks:,}", both("clicks", saving.clicks)),
-        (f"{prefix}FLOPs", f"{a.flops / size:.3g}", f"{b.flops / size:.3g}", both("flops", saving.flops)),
-        ("CPU-seconds", number(a.cpu_seconds), number(b.cpu_seconds), change(saving.cpu_seconds)),
-        (
-            f"Energy ({energy_labels(a, b)})",
-            unit(a.energy_joules, "J"),
-            unit(b.energy_joules, "J"),
-            change(saving.energy),
-        ),
-        ("Carbon, gCO2e", grams(a.carbon_grams), grams(b.carbon_grams), change(saving.carbon)),
+        ("Requests", f"{a.requests:,}", f"{b.requests:,}", "", ""),
+        ("Errors", f"{a.errors:,}", f"{b.errors:,}", "", ""),
+        ("Degraded answers", f"{a.degraded:,}", f"{b.degraded:,}", "", ""),
+        ("Clicks", f"{a.clicks:,}", f"{b.clicks:,}", *changed("clicks", saving.clicks)),
+        (f"{prefix}FLOPs", f"{a.flops / size:.3g}", f"{b.flops / size:.3g}", *changed("flops", saving.flops)),
+        ("CPU-seconds", number(a.cpu_seconds), number(b.cpu_seconds), change(saving.cpu_seconds), ""),
+        (energy, unit(a.energy_joules, "J"), unit(b.energy_joules, "J"), change(saving.energy), ""),
+        ("Carbon, gCO2e", grams(a.carbon_grams), grams(b.carbon_grams), change(saving.carbon), ""),
     ]
     if a.sci and b.sci:
-        rows.append(("SCI, gCO2e per 1,000 requests", grams(a.sci.grams), grams(b.sci.grams), ""))
+        rows.append(("SCI, gCO2e per 1,000 requests", grams(a.sci.grams), grams(b.sci.grams), "", ""))
         if a.sci.embodied is not None or b.sci.embodied is not None:
-            rows.append(("of it embodied", grams(a.sci.embodied), grams(b.sci.embodied), ""))
+            rows.append(("of it embodied", grams(a.sci.embodied), grams(b.sci.embodied), "", ""))
     elif a.carbon_grams_per_1000_requests is not None:
         each = (a.carbon_grams_per_1000_requests, b.carbon_grams_per_1000_requests)
-        rows.append(("Carbon per 1,000 requests, gCO2e", grams(each[0]), grams(each[1]), ""))
+        rows.append(("Carbon per 1,000 requests, gCO2e", grams(each[0]), grams(each[1]), "", ""))
     for q in ("p50", "p95", "p99"):
         waits = (getattr(a.latency_seconds, q), getattr(b.latency_seconds, q))
-        rows.append((f"Latency {q}", seconds(waits[0]), seconds(waits[1]), slower(q)))
-    rows.append(("Load generator's CPU-seconds", number(a.client_cpu_seconds), number(b.client_cpu_seconds), ""))
-    note = "SCI as ISO/IEC 21031 has it." if b.sci else ""
-    small = "Small figures: 95 % intervals." if saving.intervals else ""
-    sentence = " ".join(part for part in (small, carbon_line(report), note) if part)
-    return pages.table(("", "EQUAL", "GreenFlow", "change"), rows) + pages.paragraph(sentence)
+        rows.append((f"Latency {q}", seconds(waits[0]), seconds(waits[1]), *slower(q)))
+    rows.append(("Load generator's CPU-seconds", number(a.client_cpu_seconds), number(b.client_cpu_seconds), "", ""))
+    return rows
 
 
-def deployments(report: Report) -> str:
-    """CPU-seconds and energy by deployment, the unattributed rest last."""
+def arms_note(report: Report) -> str:
+    """What to know about the table of arms."""
+    small = "Small figures: 95 % intervals." if report.saving.intervals else ""
+    sci = "SCI as ISO/IEC 21031 has it." if report.arms.greenflow.sci else ""
+    return " ".join(part for part in (small, carbon_line(report), sci) if part)
+
+
+def deployments(report: Report) -> Rows:
+    """CPU-seconds and energy by deployment, the unattributed rest last; nothing if they were not watched."""
     a, b = report.arms.equal, report.arms.greenflow
     known = [arm.cpu_seconds_by_deployment | arm.energy_by_deployment_joules for arm in (a, b)]
     names = sorted(known[0] | known[1], key=lambda n: -max(found.get(n, 0.0) for found in known))
-    if not names:
-        return "<p>Serve's processes were not watched in this run.</p>"
-    own = report.overhead.cpu_seconds.get(REPRICING)
-    rows = []
-    for name in names:
-        spent = b.cpu_seconds_by_deployment.get(name, own if name == REPRICING else None)
-        rows.append(
-            (
-                name,
-                number(a.cpu_seconds_by_deployment.get(name)),
-                number(spent),
-                unit(a.energy_by_deployment_joules.get(name), "J"),
-                unit(b.energy_by_deployment_joules.get(name), "J"),
-            )
+    own = {REPRICING: report.overhead.cpu_seconds.get(REPRICING)} | b.cpu_seconds_by_deployment
+    rows: Rows = [
+        (
+            name,
+            number(a.cpu_seconds_by_deployment.get(name)),
+            number(own.get(name)),
+            unit(a.energy_by_deployment_joules.get(name), "J"),
+            unit(b.energy_by_deployment_joules.get(name), "J"),
         )
+        for name in names
+    ]
     rest = (unit(a.energy_unattributed_joules, "J"), unit(b.energy_unattributed_joules, "J"))
-    rows.append(("unattributed (other processes)", "–", "–", rest[0], rest[1]))
-    head = ("deployment", "CPU-s EQUAL", "CPU-s GreenFlow", "energy EQUAL", "energy GreenFlow")
-    return pages.table(head, rows, stack=True)
-
-
-def models(report: Report) -> str:
-    """The trained model instances."""
-    if not report.models:
-        return "<p>No table of models was given.</p>"
-    return pages.table(
-        ("stage", "model", "FLOPs an item", "AUC"),
-        [(m.stage, m.name, si(m.flops_per_item), number(m.auc, 3)) for m in report.models],
-        words=2,
-    )
-
-
-def reward(report: Report) -> str:
-    """The reward model's calibration."""
-    if not report.reward:
-        return "<p>No calibration was given.</p>"
-    return pages.table(("measure", "value"), [(name, f"{value:.4g}") for name, value in report.reward.items()])
+    return [*rows, ("unattributed (other processes)", "–", "–", *rest)] if rows else []

@@ -8,41 +8,19 @@ from rich.console import Console
 from rich.table import Table
 
 from greenflow_ray.report.contents import Report
-from greenflow_ray.report.telling.sentences import (
-    budget_lines,
-    change,
-    grams,
-    later,
-    number,
-    own_parts,
-    phase_lines,
-    share,
-    unit,
-)
-from greenflow_ray.viz.figures import seconds, si, signed_percent
+from greenflow_ray.report.telling.cards import arms
+from greenflow_ray.report.telling.sentences import budget_lines, own_parts, phase_lines, share
+from greenflow_ray.viz.style import signed_percent
 
 
 def table(report: Report) -> Table:
     """Both arms and the change between them."""
-    a, b, saving = report.arms.equal, report.arms.greenflow, report.saving
     out = Table(title=f"{report.dataset}: {report.requests:,} requests an arm", title_justify="left")
     out.add_column("")
     for name in ("EQUAL", "GreenFlow", "change"):
         out.add_column(name, justify="right")
-
-    out.add_row("clicks", f"{a.clicks:,}", f"{b.clicks:,}", change(saving.clicks))
-    out.add_row("FLOPs", si(a.flops, "FLOPs"), si(b.flops, "FLOPs"), change(saving.flops))
-    out.add_row("CPU-seconds", number(a.cpu_seconds, 1), number(b.cpu_seconds, 1), change(saving.cpu_seconds))
-    label = b.energy_source or a.energy_source or "not watched"
-    out.add_row(f"energy ({label})", unit(a.energy_joules, "J"), unit(b.energy_joules, "J"), change(saving.energy))
-    out.add_row("gCO2e", grams(a.carbon_grams), grams(b.carbon_grams), change(saving.carbon))
-    if a.sci and b.sci:
-        out.add_row("SCI, gCO2e per 1,000 requests", grams(a.sci.grams), grams(b.sci.grams), "")
-    for name in ("p50", "p95", "p99"):
-        x, y = getattr(a.latency_seconds, name), getattr(b.latency_seconds, name)
-        out.add_row(f"latency {name}", seconds(x), seconds(y), later(saving.latency_seconds.get(name)))
-    out.add_row("errors", f"{a.errors:,}", f"{b.errors:,}", "")
-    out.add_row("degraded", f"{a.degraded:,}", f"{b.degraded:,}", "")
+    for label, equal, greenflow, change, _ in arms(report):
+        out.add_row(label, equal, greenflow, change)
     return out
 
 

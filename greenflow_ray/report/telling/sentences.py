@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from greenflow_ray.report.contents import Arm, Report
 from greenflow_ray.report.course import LIMITS, limit_of, replica_states, replicas_moved
-from greenflow_ray.viz.figures import seconds, si, signed_percent
+from greenflow_ray.viz.style import seconds, si, signed_percent
 
 
 def headline(report: Report) -> str:
