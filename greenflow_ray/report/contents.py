@@ -6,16 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+from pydantic import Field, ValidationError, computed_field, model_validator
 
 from greenflow_ray.errors import DataError
+from greenflow_ray.support.documents import Part
 from greenflow_ray.support.files import whole
-
-
-class Part(BaseModel):
-    """Base of all parts: frozen, no unknown keys, no NaN or infinity (what is unknown is null)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
 
 class Latency(Part):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,15 +13,19 @@ from rich.table import Table
 
 from greenflow_ray.support.progress import Progress as Callback
 
+LINE_EVERY_S = 10.0
+"""Without a terminal, progress says a line this often at most, in seconds."""
+
 
 class Terminal:
     """Prints to standard error, so that ``--json`` leaves standard output to machines.
 
-    On a terminal, progress is a live bar; elsewhere (a log, CI) it is a line for each new message and each further
-    quarter.
+    On a terminal, progress is a live bar; elsewhere (a log, CI) it is a line every ten seconds at most.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last_line = float("-inf")  # when progress last said a line, kept from one job to the next
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
 
     def step(self, text: str) -> None:
@@ -59,13 +63,13 @@ class Terminal:
 
                 yield show
             return
-        last, quarter, started = "", -1, time.monotonic()
+        started = self._clock()
 
         def log(message: str, share: float) -> None:
-            nonlocal last, quarter
-            if message != last or int(share * 4) > quarter:
-                last, quarter = message, int(share * 4)
-                self.say(f"  {time.monotonic() - started:6.1f}s {share:4.0%} {message}")
+            now = self._clock()
+            if now - self._last_line >= LINE_EVERY_S:
+                self._last_line = now
+                self.say(f"  {now - started:6.1f}s {share:4.0%} {message}")
 
         yield log
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from greenflow_ray.errors import DataError
-from greenflow_ray.report.contents import Part
+from greenflow_ray.support.documents import Part
 
 SCHEMA = 1
 

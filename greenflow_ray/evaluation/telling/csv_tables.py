@@ -19,7 +19,7 @@ from greenflow_ray.evaluation.findings.shape import (
     ScalePoint,
     WaterfallStep,
 )
-from greenflow_ray.report.contents import Part
+from greenflow_ray.support.documents import Part
 from greenflow_ray.support.files import whole
 
 Cell = str | int | float | bool | None
