@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A data folder (MovieLens, S3-Rec sequences, …); empty: the embedded synthetic set.
 DATA   ?=
 # A built-in cascade of the offline experiments.
@@ -24,9 +25,9 @@ $(READY): requirements.txt pyproject.toml
 	@echo "setting up $(VENV) with $(PYTHON) (once; a minute or two)"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else f"Python 3.11 or 3.12 is needed, {sys.executable} is {v[0]}.{v[1]}; set PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@echo "installing the pinned requirements; pip's words go to $(VENV)/setup.log"
+	@{ $(PIP) torch==2.13.0 && $(PIP) -r requirements.txt && $(PIP) --no-deps --no-build-isolation -e .; } \
+		> $(VENV)/setup.log 2>&1 || { cat $(VENV)/setup.log >&2; exit 1; }
 	@touch $@
 
 demo: $(READY) ## run the main job: data, models, reward, serve, traffic, report (DATA=folder, NAME=run)
@@ -44,7 +45,7 @@ lint: $(READY) ## ruff (lint and format) and mypy --strict
 	@$(BIN)/mypy
 
 bench: $(READY) ## measure; JSON into runs/bench/ (DATA=folder for the loop's)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(PDLP)
+	@$(PIP) --no-deps $(PDLP)
 	@$(BIN)/python -m tests.benchmarks.price --out runs/bench/price.json
 	@$(BIN)/python -m tests.benchmarks.data --out runs/bench/data.json
 	@$(BIN)/python -m tests.benchmarks.serving --out runs/bench/serving.json
