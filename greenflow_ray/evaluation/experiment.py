@@ -17,12 +17,13 @@ from greenflow_ray.evaluation.contest.corners import corner, wanted_learners
 from greenflow_ray.evaluation.findings.document import compose
 from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import SHARES, Plan
-from greenflow_ray.evaluation.telling import csv_tables, page, waterfall, words
+from greenflow_ray.evaluation.telling import csv_tables, page, words
 from greenflow_ray.evaluation.telling.verdict import print_evaluation
 from greenflow_ray.evaluation.work import Grid, measure_costs, run_grid, train_model
 from greenflow_ray.evaluation.workers import Task, Workers
 from greenflow_ray.support.files import whole
 from greenflow_ray.support.terminal import Terminal
+from greenflow_ray.viz import pages
 
 
 def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | None = None) -> Evaluation:
@@ -117,7 +118,7 @@ def write(config: CascadeConfig, document: Evaluation) -> None:
     with whole(config.run / "evaluation.json") as part:
         part.write_text(document.to_json(), encoding="utf-8")
     csv_tables.write_csv(document, config.run / "evaluation")
-    page.save(page.render(document), config.run / "evaluation.html")
+    pages.save(page.render(document), config.run / "evaluation.html")
     (config.run / "evaluation.png").unlink(missing_ok=True)  # an earlier run's, where this one has no waterfall
     if words.first_waterfall(document) is not None:
-        waterfall.save_png(document, config.run / "evaluation.png")
+        page.save_png(document, config.run / "evaluation.png")

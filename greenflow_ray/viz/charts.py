@@ -130,7 +130,8 @@ def step_lines(lines: Sequence[Line], x: alt.X, y: alt.Y, *, legend: bool = True
 
 def filled(bounds: Any, values: Any, x: alt.X, y: alt.Y, colour: str, opacity: float = 0.25) -> alt.Chart:
     """The area under a quantity that steps; ``bounds`` has one entry more than ``values``."""
-    data = table(x=np.asarray(bounds), y=np.append(values, values[-1:]))
+    y_values = np.append(values, values[-1:])
+    data = table(x=np.asarray(bounds)[: len(y_values)], y=y_values)
     area = alt.Chart(data).mark_area(interpolate="step-after", color=colour, opacity=opacity, clip=True)
     return area.encode(x=x, y=y)
 

@@ -149,6 +149,13 @@ class Ceiling(Part):
     )
     share: float = Field(description="(greenflow − global) ÷ (optimum − global)")
 
+    @property
+    def foreseeable_share(self) -> float | None:
+        """(foreseeable − global) ÷ (optimum − global); None if either is unknown."""
+        if self.foreseeable is None or self.optimum <= self.global_:
+            return None
+        return (self.foreseeable - self.global_) / (self.optimum - self.global_)
+
 
 class ExposureResult(Part):
     """All answers at one exposure e."""

@@ -1,8 +1,11 @@
-"""The page's tables, each as HTML; a table that has no rows is no text."""
+"""The page's tables as rows of cells; a table that has nothing to show has no rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from greenflow_ray.evaluation.findings.shape import (
     Ablation,
@@ -19,52 +22,32 @@ from greenflow_ray.evaluation.findings.shape import (
     Waterfall,
 )
 from greenflow_ray.evaluation.telling import words
-from greenflow_ray.viz import html_parts as pages
-from greenflow_ray.viz.figures import si
-from greenflow_ray.viz.html_parts import Html
+from greenflow_ray.viz.pages import stacked
+from greenflow_ray.viz.style import si
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column names, rows, how many of the first columns are text, and whether a row becomes a list on a phone."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+    stack: bool = True
 
 
 def of(value: Interval | None, places: int = 3, against: float | None = None) -> str:
     """A number over its interval; bold if the whole interval lies on one side of ``against``."""
     if value is None:
         return "–"
-    return _stacked(words.number(value.value, places), words.span(value, places), value, against)
+    return stacked(words.number(value.value, places), words.span(value, places), bold=_sure(value, against))
 
 
 def of_share(value: Interval | None, against: float | None = None) -> str:
     """A fraction in per cent over its interval."""
     if value is None:
         return "–"
-    return _stacked(words.percent(value.value), words.percent_span(value), value, against)
-
-
-def steps(falls: Waterfall, result: ExposureResult) -> str:
-    """The waterfall's numbers."""
-    reference = falls.reference
-    places = words.digits(reference.clicks.value)
-    rows = [
-        (
-            f"fixed chain {words.chain_name(reference.name, result)}: {of_plain(reference.clicks, places)} clicks",
-            si(reference.flops, "FLOPs"),
-            "",
-            "",
-        )
-    ]
-    rows += [
-        (
-            f"{step.step} ({step.policy})",
-            _stacked(
-                si(step.flops.value, "FLOPs"),
-                f"{si(step.flops.low)} to {si(step.flops.high, 'FLOPs')}",
-                step.flops,
-                None,
-            ),
-            of_share(step.added, 0.0),
-            of_share(step.saved, 0.0),
-        )
-        for step in falls.steps
-    ]
-    return pages.table(("step", "FLOPs a request", "saved by this step", "saved so far"), rows, stack=True)
+    return stacked(words.percent(value.value), words.percent_span(value), bold=_sure(value, against))
 
 
 def of_plain(value: Interval, places: int = 3) -> str:
@@ -72,11 +55,22 @@ def of_plain(value: Interval, places: int = 3) -> str:
     return f"{words.number(value.value, places)} ({words.span(value, places)})"
 
 
-def main_points(result: ExposureResult) -> str:
+def steps(falls: Waterfall, result: ExposureResult) -> Table:
+    """The waterfall's numbers."""
+    reference = falls.reference
+    clicks = of_plain(reference.clicks, words.digits(reference.clicks.value))
+    name = f"fixed chain {words.chain_name(reference.name, result)}: {clicks} clicks"
+    rows = [(name, si(reference.flops, "FLOPs"), "", "")]
+    for step in falls.steps:
+        span = f"{si(step.flops.low)} to {si(step.flops.high, 'FLOPs')}"
+        flops = stacked(si(step.flops.value, "FLOPs"), span)
+        rows.append((f"{step.step} ({step.policy})", flops, of_share(step.added, 0.0), of_share(step.saved, 0.0)))
+    return Table(("step", "FLOPs a request", "saved by this step", "saved so far"), rows)
+
+
+def main_points(result: ExposureResult) -> Table:
     """GreenFlow, budget by budget."""
     line = words.points(result, words.main_policy(result))
-    if not line:
-        return ""
     places = _places(line)
     rows = [
         (
@@ -91,42 +85,34 @@ def main_points(result: ExposureResult) -> str:
         for p in line
     ]
     head = ("budget", "FLOPs a request", "clicks", "÷ GLOBAL", "÷ best fixed", "saved against it", "budget used")
-    return pages.table(head, rows, stack=True)
+    return Table(head, rows)
 
 
-def all_points(result: ExposureResult) -> str:
-    """Clicks of every policy at every budget, then their ratio to GLOBAL's."""
-    names = words.policies(result)
-    if not names:
-        return ""
-    return "<h3>Clicks a request</h3>" + side_by_side(result, names) + "<h3>÷ GLOBAL</h3>" + _ratios(result, names)
-
-
-def side_by_side(result: ExposureResult, names: Sequence[str]) -> str:
+def side_by_side(result: ExposureResult, names: Sequence[str]) -> Table:
     """Clicks of some policies next to each other, one row a budget (the paper's Table 2)."""
     found = [p for p in result.policies if p.policy in names]
     places = _places(found)
-    cells = {(p.budget_share, p.policy): of(p.clicks, places) for p in found}
-    return _grid(cells, names)
+    return _grid({(p.budget_share, p.policy): of(p.clicks, places) for p in found}, names)
 
 
-def _ratios(result: ExposureResult, names: Sequence[str]) -> str:
+def ratios(result: ExposureResult) -> Table:
+    """Every policy's clicks ÷ GLOBAL's, one row a budget."""
     cells = {(p.budget_share, p.policy): of(p.ratio_to_global, against=1.0) for p in result.policies}
-    return _grid(cells, [name for name in names if name.lower() != "global"])
+    return _grid(cells, [name for name in words.policies(result) if name.lower() != "global"])
 
 
-def rankers(rows: Sequence[RankerRow]) -> str:
+def rankers(rows: Sequence[RankerRow]) -> Table:
     """One ranker or both, one row a budget (the paper's Table 3)."""
     places = words.digits(max((r.clicks.value for r in rows), default=1.0))
     cells = {(r.budget_share, " + ".join(r.rankers)): of(r.clicks, places) for r in rows}
     return _grid(cells, list(dict.fromkeys(name for _, name in cells)))
 
 
-def reward_models(rows: Sequence[RewardModelLine]) -> str:
+def reward_models(rows: Sequence[RewardModelLine]) -> Table:
     """What each reward model earns and costs."""
     cells = [
         (
-            Html(pages.text(r.name) + (' <span class="tag met">serves</span>' if r.serves else "")),
+            Markup('{} <span class="tag met">serves</span>').format(r.name) if r.serves else r.name,
             of(r.revenue, against=1.0),
             of(r.ratio_to_boosted, 4, against=1.0),
             words.number(r.field_rce),
@@ -140,7 +126,7 @@ def reward_models(rows: Sequence[RewardModelLine]) -> str:
         "model", "clicks ÷ GLOBAL", "÷ boosted", "Field-RCE", "predicted ÷ realised", "correlation of spreads",
         "FLOPs a request",
     )  # fmt: skip
-    return pages.table(head, cells, stack=True) if cells else ""
+    return Table(head, cells)
 
 
 def variant(row: Ablation) -> str:
@@ -149,75 +135,54 @@ def variant(row: Ablation) -> str:
     return " + ".join(on or ["neither"]) + (", monotone" if row.monotone else "") + (", taught" if row.teacher else "")
 
 
-def ablation(rows: Sequence[Ablation]) -> str:
+def ablation(rows: Sequence[Ablation]) -> Table:
     """Variants of the network (the paper's Table 4)."""
     cells = [
-        (
-            variant(r),
-            words.number(r.field_rce),
-            words.number(r.spread_correlation),
-            of(r.revenue, against=1.0),
-            of(r.ratio_to_full, 4, against=1.0),
-        )
+        (variant(r), words.number(r.field_rce), words.number(r.spread_correlation), of(r.revenue, against=1.0),
+         of(r.ratio_to_full, 4, against=1.0))
         for r in rows
-    ]
-    head = ("variant", "Field-RCE", "correlation of spreads", "clicks ÷ GLOBAL", "÷ full network")
-    return pages.table(head, cells, stack=True) if cells else ""
+    ]  # fmt: skip
+    return Table(("variant", "Field-RCE", "correlation of spreads", "clicks ÷ GLOBAL", "÷ full network"), cells)
 
 
-def scale(question: Scale) -> str:
+def scale(question: Scale) -> Table:
     """One question of scale."""
     rows = [
         (p.label, of(p.ratio_to_global, against=1.0), of_share(p.saved, 0.0))
         for p in sorted(question.points, key=lambda p: p.x)
     ]
-    return (
-        f"<div><h3>{pages.text(question.name[:1].upper() + question.name[1:])}</h3>{pages.paragraph(question.question)}"
-        + pages.table(("", "clicks ÷ GLOBAL", "FLOPs saved"), rows)
-        + "</div>"
-    )
+    return Table(("", "clicks ÷ GLOBAL", "FLOPs saved"), rows, stack=False)
 
 
-def tracking(of_day: Tracking) -> str:
+def tracking(of_day: Tracking) -> Table:
     """How each policy kept the budget."""
     rows = [
         (name, words.percent(of_day.utilisation.get(name), 2), words.percent(of_day.overuse.get(name), 2))
         for name in of_day.spend
     ]
-    return pages.table(("policy", "of the budget used", "over it, mean"), rows)
+    return Table(("policy", "of the budget used", "over it, mean"), rows, stack=False)
 
 
-def ceilings(rows: Sequence[Ceiling]) -> str:
+def ceilings(rows: Sequence[Ceiling]) -> Table:
     """What knowing expected rewards would earn (synthetic data)."""
     cells = [
         (
             words.budget(c.budget_share),
-            words.number(c.global_, 4),
-            words.number(c.greenflow, 4),
-            words.number(c.foreseeable, 4),
-            words.number(c.optimum, 4),
+            *(words.number(value, 4) for value in (c.global_, c.greenflow, c.foreseeable, c.optimum)),
             words.percent(c.share),
         )
         for c in sorted(rows, key=lambda c: c.budget_share)
     ]
-    head = ("budget", "GLOBAL", "GreenFlow", "foreseeable", "optimum", "GreenFlow's share of the gain")
-    return pages.table(head, cells, stack=True)
+    return Table(("budget", "GLOBAL", "GreenFlow", "foreseeable", "optimum", "GreenFlow's share of the gain"), cells)
 
 
-def checks(rows: Sequence[Check]) -> str:
+def checks(rows: Sequence[Check]) -> Table:
     """The claims, each with what decides it, met and missed alike, in the document's order."""
-    cells = [
-        (
-            c.claim,
-            c.value,
-            Html('<span class="tag met">met</span>' if c.met else '<span class="tag missed">missed</span>'),
-        )
-        for c in rows
-    ]
-    return pages.table(("claim", "measured", ""), cells, 2, stack=True)
+    tags = {True: Markup('<span class="tag met">met</span>'), False: Markup('<span class="tag missed">missed</span>')}
+    return Table(("claim", "measured", ""), [(c.claim, c.value, tags[c.met]) for c in rows], 2)
 
 
-def models(evaluation: Evaluation) -> str:
+def models(evaluation: Evaluation) -> Table:
     """The cascade's models (the paper's Table 1)."""
     least = min((m.flops_per_item for m in evaluation.models if m.flops_per_item > 0), default=1)
     rows = [
@@ -230,31 +195,26 @@ def models(evaluation: Evaluation) -> str:
         )
         for m in evaluation.models
     ]
-    head = ("model", "FLOPs an item", "÷ the cheapest", "FLOPs a request", "AUC, mean of seeds")
-    return pages.table(head, rows, stack=True)
+    return Table(("model", "FLOPs an item", "÷ the cheapest", "FLOPs a request", "AUC, mean of seeds"), rows)
 
 
 def _auc(values: Sequence[float]) -> str:
     if not values:
         return "–"
-    mean = words.number(sum(values) / len(values))
-    if len(values) == 1:
-        return mean
-    return Html(f"{mean}<small>{words.number(min(values))} to {words.number(max(values))}</small>")
+    span = f"{words.number(min(values))} to {words.number(max(values))}" if len(values) > 1 else ""
+    return stacked(words.number(sum(values) / len(values)), span)
 
 
-def _grid(cells: dict[tuple[float, str], str], names: Sequence[str]) -> str:
+def _grid(cells: dict[tuple[float, str], str], names: Sequence[str]) -> Table:
     """A table of one row a budget and one column a name; what is missing is a dash."""
     shares = sorted({share for share, _ in cells})
     rows = [(words.budget(s), *(cells.get((s, name), "–") for name in names)) for s in shares]
-    head = ("budget", *(words.policy_name(name) for name in names))
-    return pages.table(head, rows, stack=len(names) > 3) if rows else ""
+    return Table(("budget", *(words.policy_name(name) for name in names)), rows, stack=len(names) > 3)
 
 
 def _places(found: Sequence[PolicyPoint]) -> int:
     return words.digits(max((p.clicks.value for p in found), default=1.0))
 
 
-def _stacked(value: str, between: str, interval: Interval, against: float | None) -> Html:
-    shown = f"<b>{value}</b>" if against is not None and words.decided(interval, against) else value
-    return Html(f"{shown}<small>{between}</small>")
+def _sure(interval: Interval, against: float | None) -> bool:
+    return against is not None and words.decided(interval, against)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult
 from greenflow_ray.evaluation.telling import words
 from greenflow_ray.support.terminal import Terminal
-from greenflow_ray.viz.figures import si
+from greenflow_ray.viz.style import si
 
 
 def print_evaluation(evaluation: Evaluation, terminal: Terminal) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval, PolicyPoint, Waterfall
-from greenflow_ray.viz.figures import signed_percent
+from greenflow_ray.viz.style import signed_percent
 
 MIDDLE = (0.1, 0.5)
 """The budgets that claims are about, as shares of the fullest chain's FLOPs, both ends included."""
@@ -78,6 +78,16 @@ def used(value: float) -> str:
 def budget(share: float) -> str:
     """A budget as a share of the fullest chain."""
     return f"{100 * share:g} %"
+
+
+def first_up(text: str) -> str:
+    """With its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def several(count: int, what: str) -> str:
+    """A count and what is counted."""
+    return f"{count} {what}{'s' if count != 1 else ''}"
 
 
 def span(of: Interval, places: int = 3) -> str:
