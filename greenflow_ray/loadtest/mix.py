@@ -14,6 +14,8 @@ from greenflow_ray.viz import charts, style
 
 _STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
 SHOWN_CHAINS = 8
+_DARK = "#10161c"
+"""Words on light colours; not the ink of the style, which turns light in a dark page."""
 
 
 def bin_width(duration_s: float) -> float:
@@ -67,19 +69,26 @@ def colours(labels: Sequence[str], *, legend: bool) -> alt.Color:
     return alt.Color("chain:N", scale=scale, sort=list(labels), legend=shown if legend else None)
 
 
+def parts_of(
+    arm: ArmResult, groups: npt.NDArray[np.int64], labels: Sequence[str], bounds: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Each group's share of each window's answers, float64 ``[groups, windows]``; 0 where nothing was answered."""
+    mine = np.where(arm.ok, groups[arm.requests.chain], -1)
+    counts = np.array([sums(arm, bounds, mine == g) for g in range(len(labels))]).reshape(-1, len(bounds) - 1)
+    return np.divide(counts, counts.sum(0), out=np.zeros_like(counts), where=counts.sum(0) > 0)
+
+
 def shares(arms: Sequence[tuple[str, ArmResult]], height: int = 34) -> alt.LayerChart:
     """Each arm's shares of answers by chain, as one bar an arm."""
     groups, labels = chain_groups([arm for _, arm in arms])
     rows = []
     for name, arm in arms:
-        mine = groups[arm.requests.chain[arm.ok & (arm.requests.chain >= 0)]]
-        counts = np.bincount(mine, minlength=len(labels)) / max(len(mine), 1)
-        ends = np.cumsum(counts)
+        parts = parts_of(arm, groups, labels, np.array([0.0, arm.duration_s]))[:, 0]
         rows += [
             {"arm": name, "chain": label, "x": float(end - part), "x2": float(end), "share": float(part),
-             "middle": float(end - part / 2), "ink": "white" if 2 * g >= len(labels) else style.INK,
-             "text": f"{100 * part:.0f} %" if part >= 0.06 else ""}
-            for g, (label, part, end) in enumerate(zip(labels, counts, ends, strict=True)) if part
+             "middle": float(end - part / 2), "ink": "white" if 2 * g >= len(labels) else _DARK,
+             "text": f"{100 * part:.0f} %" if part >= 0.1 else ""}
+            for g, (label, part, end) in enumerate(zip(labels, parts, np.cumsum(parts), strict=True)) if part
         ]  # fmt: skip
     y = alt.Y("arm:N", sort=[name for name, _ in arms], axis=alt.Axis(title=None, labelColor=style.INK, labelLimit=90))
     x = alt.X("x:Q", scale=alt.Scale(domain=[0, 1]), axis=None)
@@ -93,27 +102,23 @@ def shares(arms: Sequence[tuple[str, ArmResult]], height: int = 34) -> alt.Layer
     return charts.titled([layers], "Share of answers by chain", height * len(arms))
 
 
-def over_time(arms: Sequence[ArmResult], title: str, height: int, x_title: str) -> alt.LayerChart:
-    """The last arm's shares of each window's answers by chain, stacked from cheap to dear."""
+def over_time(arms: Sequence[ArmResult], x: alt.X, *, legend: bool = True) -> list[alt.Chart]:
+    """The last arm's shares of each window's answers by chain, stacked from cheap to dear; windows of two bins."""
     groups, labels = chain_groups(arms)
     arm = arms[-1]
     bounds = edges(arm.duration_s, 2 * bin_width(arm.duration_s))
-    mine = groups[arm.requests.chain]
-    counts = np.array([sums(arm, bounds, (mine == g).astype(float)) for g in range(len(labels))])
-    total = counts.sum(axis=0) if len(labels) else np.zeros(len(bounds) - 1)
-    parts = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0) if len(labels) else counts
-    rows = [
-        {"x": float(bounds[i]), "chain": label, "share": float(row[min(i, len(row) - 1)]), "rank": g}
-        for g, (label, row) in enumerate(zip(labels, parts, strict=True))
-        for i in range(len(bounds))
-    ]
-    axis = alt.Axis(title=None, format="%", tickCount=4)
-    x = charts.x_axis(0, arm.duration_s, x_title)
-    area = alt.Chart(charts.records(rows)).mark_area(interpolate="step-after").encode(
+    parts = parts_of(arm, groups, labels, bounds)
+    data = charts.table(
+        x=np.tile(bounds, len(labels)), share=np.append(parts, parts[:, -1:], axis=1).ravel(),
+        chain=np.repeat(labels, len(bounds)), rank=np.repeat(np.arange(len(labels)), len(bounds)),
+    )  # fmt: skip
+    axis = alt.Axis(title=None, labelExpr=charts.PERCENT, tickCount=4)
+    area = alt.Chart(data).mark_area(interpolate="step-after").encode(
         x=x,
         y=alt.Y("share:Q", stack="zero", scale=alt.Scale(domain=[0, 1]), axis=axis),
-        color=colours(labels, legend=True),
+        color=colours(labels, legend=legend),
         order="rank:Q",
-        tooltip=[alt.Tooltip("chain:N")],
     )  # fmt: skip
-    return charts.titled([area], title, height)
+    said = charts.steps(bounds, **{f"part{g}": part for g, part in enumerate(parts)})
+    tips = [alt.Tooltip(f"part{g}:Q", title=label, format=".0%") for g, label in enumerate(labels)][::-1]
+    return [area, charts.hover("mix", said, x, [alt.Tooltip("x:Q", title="from second"), *tips])]

@@ -16,7 +16,7 @@ from greenflow_ray.viz.charts import Line
 from greenflow_ray.viz.style import AMBER, BUDGET, GREEN, INK, MUTED, PRICE, ROSE
 
 Array = npt.NDArray[np.float64]
-WIDE, SIDE = 720, 400
+WIDE, SIDE = 620, 360
 """Pixels of the panels over time, and of those of the whole."""
 
 
@@ -25,25 +25,21 @@ def save_png(result: ArmResult, path: Path | str) -> None:
     width = mix.bin_width(result.duration_s)
     bounds = edges(result.duration_s, width)
     x = charts.x_axis(0, result.duration_s)
-    bottom = f"seconds from the start, windows of {width:g} s; chains: {2 * width:g} s"
-    left = charts.stacked(
-        [
-            traffic(result, bounds, x),
-            _latency(result, bounds, x),
-            _spent(result, bounds, x),
-            mix.over_time([result], "Chains' shares of answers", 150, bottom),
-        ],
-        WIDE,
-    )
+    below = f"seconds from the start, windows of {width:g} s; chains: {2 * width:g} s"
+    bottom = charts.x_axis(0, result.duration_s, below)
+    left = charts.stacked([traffic(result, bounds, x), _latency(result, bounds, x), _mix(result, bottom)], WIDE)
     right = charts.stacked([_histogram(result), _shares(result)], SIDE)
     late = style.seconds(result.send_delay_s["p99"])
     client = (
         f"The client used {result.client_cpu_share:.0%} of a core, {result.client_cpu_peak:.0%} in its busiest second, "
         f"and sent requests up to {late} late (p99); latencies count from the instant at which a request was due."
     )
-    slow = ["The client itself was slow: its lateness is in the latencies."] if result.client_was_slow else []
-    whole = alt.hconcat(left, right, spacing=40).resolve_scale(color="independent", strokeDash="independent")
-    charts.save_png(whole, path, [headline(result), client, *slow])
+    colour = BUDGET if result.client_was_slow else MUTED
+    footer = alt.Chart(charts.table(text=[client])).mark_text(align="left", color=colour)
+    footer = footer.encode(x=alt.value(0), text="text:N").properties(width=WIDE, height=12)
+    own = alt.Resolve(scale=alt.ScaleResolveMap(color="independent", strokeDash="independent"))
+    both = alt.hconcat(left, right, spacing=40, resolve=own)
+    charts.save_png(alt.vconcat(both, footer, resolve=own), path, headline(result))
 
 
 def headline(result: ArmResult) -> str:
@@ -73,16 +69,20 @@ def traffic(result: ArmResult, bounds: Array, x: alt.X) -> alt.LayerChart:
         "shed": (shed, ROSE),
         "error": (~result.ok & ~shed, BUDGET),
     }
-    rows = []
-    for rank, (kind, (mine, _)) in enumerate(kinds.items()):
-        rates = sums(result, bounds, mine.astype(np.float64)) / np.diff(bounds)
-        if mine.any():
-            at = zip(bounds, [*rates, rates[-1]], strict=True)
-            rows += [{"x": float(t), "y": float(rate), "kind": kind, "rank": rank} for t, rate in at]
+    kinds = {name: (mine, colour) for name, (mine, colour) in kinds.items() if mine.any()}
+    rates = np.array([sums(result, bounds, mine) / np.diff(bounds) for mine, _ in kinds.values()])
+    data = charts.table(
+        x=np.tile(bounds, len(kinds)), y=np.append(rates, rates[:, -1:], axis=1).ravel(),
+        kind=np.repeat(list(kinds), len(bounds)), rank=np.repeat(np.arange(len(kinds)), len(bounds)),
+    )  # fmt: skip
     colours = alt.Scale(domain=list(kinds), range=[colour for _, colour in kinds.values()])
-    area = alt.Chart(charts.records(rows)).mark_area(interpolate="step-after", opacity=0.75)
-    area = area.encode(x=x, y=alt.Y("y:Q", stack="zero"), color=alt.Color("kind:N", scale=colours), order="rank:Q")
-    return charts.titled([area], "Requests due, per second, by what became of them", 120)
+    y = charts.y_axis(1.15 * float(rates.sum(0).max(initial=0)) or 1, format=",~r")
+    area = alt.Chart(data).mark_area(interpolate="step-after", opacity=0.75).encode(
+        x=x, y=y.stack("zero"), color=alt.Color("kind:N", scale=colours), order="rank:Q"
+    )  # fmt: skip
+    outline = charts.step_lines([Line("due", INK, bounds, rates.sum(0))], x, y, legend=False, width=1.2)
+    layers = alt.layer(area, outline).resolve_scale(color="independent")
+    return charts.titled([layers], "Requests due, per second, by what became of them", 150)
 
 
 def _latency(result: ArmResult, bounds: Array, x: alt.X) -> alt.LayerChart:
@@ -92,37 +92,43 @@ def _latency(result: ArmResult, bounds: Array, x: alt.X) -> alt.LayerChart:
     p50, p99 = (np.array([np.quantile(f, q) if len(f) else np.nan for f in found]) for q in (0.5, 0.99))
     title = "Latency of answers, milliseconds: p50 and p99 of each window"
     if np.isnan(p50).all():
-        return _nothing(title, 120)
-    scale = alt.Scale(type="log", domain=[0.7 * float(np.nanmin(p50)), 1.4 * float(np.nanmax(p99))], nice=False)
-    y = alt.Y("y:Q", scale=scale, axis=alt.Axis(title=None, format="~g", tickCount=5))
-    lines = [Line("p99", PRICE, bounds, p99), Line("p50", INK, bounds, p50)]
-    return charts.titled([charts.step_lines(lines, x, y)], title, 120)
+        return _nothing(title, 150)
+    low, high = 0.7 * float(np.nanmin(p50)), 1.4 * float(np.nanmax(p99))
+    axis = alt.Axis(title=None, format=",~r", values=charts.log_ticks(low, high))
+    y = alt.Y("y:Q", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
+    between = charts.table(x=bounds, y=np.append(p99, p99[-1]), y2=np.append(p50, p50[-1]))
+    band = alt.Chart(between).mark_area(interpolate="step-after", color=PRICE, opacity=0.18)
+    lines = charts.step_lines([Line("p99", PRICE, bounds, p99), Line("p50", INK, bounds, p50)], x, y)
+    return charts.titled([band.encode(x=x, y=y, y2="y2:Q"), lines], title, 150)
 
 
-def _spent(result: ArmResult, bounds: Array, x: alt.X) -> alt.LayerChart:
-    """FLOP/s by the receipts' chains."""
+def _mix(result: ArmResult, x: alt.X) -> alt.LayerChart:
+    """Chains' shares of each window's answers under the FLOP/s spent."""
+    bounds = edges(result.duration_s, 2 * mix.bin_width(result.duration_s))
     rate = spend(result, bounds) / np.diff(bounds)
     size, prefix = style.scale(rate.max(initial=0.0))
-    y = charts.y_axis(1.08 * float(rate.max(initial=0.0)) / size or 1, ticks=3)
-    line = charts.step_lines([Line("spend", BUDGET, bounds, rate / size)], x, y, legend=False)
-    return charts.titled([line], f"Spend, {prefix}FLOP/s", 80)
+    y = charts.y_axis(1.08 * float(rate.max(initial=0.0)) / size or 1, orient="right", labelColor=BUDGET, grid=False)
+    lines = [
+        charts.step_lines([Line("spend", colour, bounds, rate / size)], x, y, legend=False, width=width)
+        for colour, width in (("white", 4.0), (BUDGET, 1.8))
+    ]
+    spent = alt.layer(*lines).resolve_scale(color="independent")
+    layers = alt.layer(alt.layer(*mix.over_time([result], x, legend=False)), spent)
+    layers = layers.resolve_scale(y="independent", color="independent")
+    return charts.titled([layers], f"Chains' shares of answers; line: {prefix}FLOP/s, scale on the right", 170)
 
 
 def _shares(result: ArmResult) -> alt.LayerChart:
     """Each chain's share of all answers, with its name and FLOPs."""
     groups, labels = mix.chain_groups([result])
-    mine = groups[result.requests.chain[result.requests.chain >= 0]]
-    parts = np.bincount(mine, minlength=len(labels)) / max(len(mine), 1)
-    rows = [
-        {"chain": label, "share": float(part), "text": f"{100 * part:.0f} %   {label}"}
-        for label, part in zip(labels, parts, strict=True)
-    ]
+    parts = mix.parts_of(result, groups, labels, np.array([0.0, result.duration_s]))[:, 0]
+    texts = [f"{100 * part:.0f} %   {label}" for label, part in zip(labels, parts, strict=True)]
     x = alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 2.6 * float(parts.max(initial=0.0)) or 1]))
     y = alt.Y("chain:N", sort=labels[::-1], axis=None)
-    base = alt.Chart(charts.records(rows))
-    bars = base.mark_bar().encode(x=x, y=y, color=mix.colours(labels, legend=False))
-    texts = base.mark_text(align="left", dx=5).encode(x=x, y=y, text="text:N")
-    return charts.titled([bars, texts], "Share of all answers · chain · its FLOPs", 230)
+    base = alt.Chart(charts.table(chain=labels, share=parts, text=texts)).encode(x=x, y=y)
+    bars = base.mark_bar().encode(color=mix.colours(labels, legend=False))
+    names = base.mark_text(align="left", dx=5).encode(text="text:N")
+    return charts.titled([bars, names], "Share of all answers · chain · its FLOPs", 170)
 
 
 def _histogram(result: ArmResult) -> alt.LayerChart:
@@ -130,21 +136,26 @@ def _histogram(result: ArmResult) -> alt.LayerChart:
     title = "Answers by latency, milliseconds (log scale)"
     found = histogram(result.requests.latency[result.ok])
     if not len(found.counts):
-        return _nothing(title, 260)
-    top, ends = float(found.counts.max()), 1e3 * found.edges
-    scale = alt.Scale(type="log", domain=[float(ends[0]) / 2.5, 1.1 * float(ends[-1])], nice=False)
-    x = alt.X("x:Q", scale=scale, axis=alt.Axis(title=None, format="~g", tickCount=6))
-    y = charts.y_axis(1.3 * top, format=",d")
-    area = charts.filled(ends, found.counts.astype(float), x, y, PRICE, 0.5)
+        return _nothing(title, 370)
+    top, bounds, counts = float(found.counts.max()), 1e3 * found.edges, found.counts.astype(float)
+    low, high = float(bounds[0]) / 2.5, 1.1 * float(bounds[-1])  # room on the left for the names of quantiles
+    axis = alt.Axis(title=None, format=",~r", values=charts.log_ticks(low, high))
+    x = alt.X("x:Q", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
+    y = charts.y_axis(1.3 * top, format=",~r")
     quantiles = charts.records(
         # Stepped, for p99 and p99.9 may lie close together.
-        {"x": 1e3 * value, "y": top * (1.24 - 0.08 * i), "text": f"{name}  {style.seconds(value)}"}
+        {"x": 1e3 * value, "y": top * (1.24 - 0.06 * i), "text": f"{name}  {style.seconds(value)}"}
         for i, (name, value) in enumerate(result.latency_seconds().items())
     )
-    marks = alt.Chart(quantiles)
-    rules = marks.mark_rule(color=INK, strokeDash=[3, 2], strokeWidth=0.9).encode(x=x, y=y, y2=alt.datum(0))
-    texts = marks.mark_text(align="right", dx=-4, color=INK).encode(x=x, y=y, text="text:N")
-    return charts.titled([area, rules, texts], title, 260)
+    marks = alt.Chart(quantiles).encode(x=x, y=y)
+    layers = [
+        charts.filled(bounds, counts, x, y, PRICE, 0.45),
+        charts.step_lines([Line("answers", PRICE, bounds, counts)], x, y, legend=False, width=1.2),
+        marks.mark_rule(color=INK, strokeDash=[3, 2], strokeWidth=0.9).encode(y2=alt.datum(0)),
+        marks.mark_text(align="right", dx=-4, stroke="white", strokeWidth=3).encode(text="text:N"),
+        marks.mark_text(align="right", dx=-4, color=INK).encode(text="text:N"),
+    ]
+    return charts.titled(layers, title, 370)
 
 
 def _nothing(title: str, height: int) -> alt.LayerChart:

@@ -83,12 +83,12 @@ def edges(duration_s: float, width_s: float) -> Array:
     return out
 
 
-def sums(result: ArmResult, bounds: Array, weights: Array) -> Array:
+def sums(result: ArmResult, bounds: Array, weights: npt.ArrayLike) -> Array:
     """Sum of ``weights`` (one a request) of the requests *due* in each window, float64 ``[windows]``.
 
     The instant at which a request was due is the same in both arms, so that their windows compare.
     """
-    return np.histogram(result.requests.scheduled, bins=bounds, weights=weights)[0].astype(np.float64)
+    return np.histogram(result.requests.scheduled, bins=bounds, weights=np.asarray(weights, np.float64))[0]
 
 
 def spend(result: ArmResult, bounds: Array) -> Array:

@@ -142,6 +142,15 @@ def y_axis(top: float, *, low: float = 0.0, ticks: int = 4, **axis: Any) -> alt.
     return alt.Y("y:Q", scale=scale, axis=alt.Axis(tickCount=ticks, title=None, **axis))
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two, for a log axis."""
+    return [step * 10.0**e for e in range(-4, 8) for step in (1, 2, 5) if low <= step * 10.0**e <= high]
+
+
+PERCENT = "format(100 * datum.value, '~g') + ' %'"
+"""The ``labelExpr`` of an axis that shows fractions in per cent."""
+
+
 def hover(name: str, data: alt.InlineData, x: alt.X, tooltips: Sequence[alt.Tooltip]) -> alt.Chart:
     """Bands over a panel's whole height, from ``x`` to ``x2``, that light up under the pointer and say their values.
 

@@ -56,18 +56,25 @@ def carbon(report: Report) -> Picture | None:
         x=bottom,
         y=charts.y_axis(1.08 * max(f.total for f in found) / whole or 1),
         color=alt.Color("arm:N", scale=names, legend=alt.Legend(symbolType="stroke")),
-        tooltip=[alt.Tooltip("arm:N"), alt.Tooltip("y:Q", title=f"{unit}gCO2e", format=".3g")],
     )  # fmt: skip
     spread = "" if found[1].shaped else ", energy spread evenly over the arm"
     top = charts.y_axis(1.15 * float(found[1].grams_per_kwh.max()) or 1, ticks=3)
     rate_top = charts.y_axis(1.15 * max(float(rate.max()) for rate in rates) / size or 1, ticks=3)
     shade = spike_band(report, x)
-    intensity = [*shade, charts.step_lines(grid, x, top, legend=False)]
-    emitted = [*shade, charts.step_lines(each, x, rate_top, legend=False)]
+    said = charts.steps(
+        grid[0].x,
+        grid=found[1].grams_per_kwh,
+        **{f"so_far{i}": np.cumsum(f.grams) / whole for i, f in enumerate(found)},
+    )
+    tips = [alt.Tooltip("x:Q", title="from second"), alt.Tooltip("grid:Q", title="gCO2e/kWh")]
+    tips += [alt.Tooltip(f"so_far{i}:Q", title=f"{n}, {unit}g so far", format=".3g") for i, n in enumerate(ARMS)]
+    intensity = [*shade, charts.step_lines(grid, x, top, legend=False), charts.hover("grid", said, x, tips)]
+    emitted = [*shade, charts.step_lines(each, x, rate_top, legend=False), charts.hover("rate", said, x, tips)]
+    added = [*spike_band(report, bottom), total, charts.hover("total", said, bottom, tips)]
     panels = [
         charts.titled(intensity, "Grid's intensity, gCO2e/kWh", 90),
         charts.titled(emitted, f"{prefix}gCO2e a second{spread}", 100),
-        charts.titled([*spike_band(report, bottom), total], f"{unit}gCO2e so far", 140),
+        charts.titled(added, f"{unit}gCO2e so far", 140),
     ]
     return Picture("carbon", "Carbon over time", panels)
 

@@ -19,7 +19,8 @@ COLOURS = alt.Scale(domain=list(ARMS), range=list(ARMS.values()))
 def chain_mix(equal: ArmResult, greenflow: ArmResult) -> Picture:
     """Both arms' shares of chains as stacked bars, then GreenFlow's over time; dearer chains are darker."""
     bars = mix.shares([("EQUAL", equal), ("GreenFlow", greenflow)])
-    time = mix.over_time([equal, greenflow], "GreenFlow's mix over time", 210, "seconds from the start")
+    x = charts.x_axis(0, greenflow.duration_s, "seconds from the start")
+    time = charts.titled(mix.over_time([equal, greenflow], x), "GreenFlow's mix over time", 210)
     return Picture("chains", "Which chains answered", [bars, time])
 
 
@@ -34,7 +35,7 @@ def bought(report: Report) -> Picture:
         texts = [style.si(v, "FLOPs") if name == "FLOPs" else f"{v:,}" for v in (old, new)]
         data = alt.Chart(charts.table(arm=list(ARMS), value=[old, new], text=texts))
         y = alt.Y("arm:N", sort=list(ARMS), axis=alt.Axis(title=None, labelColor=INK))
-        x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1.25 * max(old, new, 1)]), axis=None)
+        x = alt.X("value:Q", scale=alt.Scale(domain=[0, 1.45 * max(old, new, 1)]), axis=None)
         bars = data.mark_bar(size=18).encode(y=y, x=x, color=alt.Color("arm:N", scale=COLOURS, legend=None))
         words = data.mark_text(align="left", dx=5).encode(y=y, x=x, text="text:N")
         change = style.signed_percent(None if saving is None else -saving)
@@ -58,16 +59,17 @@ def latency(equal: ArmResult, greenflow: ArmResult) -> Picture:
             {"x": float(np.quantile(values, q)), "y": 1 - q, "arm": name, "quantile": f"p{100 * q:g}"}
             for q in (0.5, 0.95, 0.99)
         ]
+    domain = [0.95 * low, 1.05 * high] if rows else [1, 1000]
     x = alt.X(
         "x:Q",
-        scale=alt.Scale(type="log", domain=[0.95 * low, 1.05 * high] if rows else [1, 1000], nice=False),
-        axis=alt.Axis(title="latency, milliseconds (log scale)", tickCount=8, format="~g"),
+        scale=alt.Scale(type="log", domain=domain, nice=False),
+        axis=alt.Axis(title="latency, milliseconds (log scale)", values=charts.log_ticks(*domain), format="~g"),
     )
     ticks = [t for t in (1, 0.5, 0.05, 0.01, 0.001) if t >= floor]
     y = alt.Y(
         "y:Q",
         scale=alt.Scale(type="log", domain=[max(floor, 1e-4), 1.15], nice=False),
-        axis=alt.Axis(values=ticks, format="~%", title=None),
+        axis=alt.Axis(values=ticks, labelExpr=charts.PERCENT, labelOverlap=False, title=None),
     )
     colour = alt.Color("arm:N", scale=COLOURS, legend=alt.Legend(symbolType="stroke"))
     line = alt.Chart(charts.records(rows)).mark_line(interpolate="step-after", clip=True).encode(x=x, y=y, color=colour)

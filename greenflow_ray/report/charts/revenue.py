@@ -23,11 +23,12 @@ def frontier(report: Report, shown: Frontier, greenflow: ArmResult) -> Picture:
     phases = _phases(report, greenflow)
     right = max(float(flops.max()), a.flops, b.flops)
     size, prefix = style.scale(right)
-    edge = 1.12 * right / size
+    edge = 1.2 * right / size
     values = [*clicks, *(v for p in (a, b) for v in (p.clicks_interval or (p.clicks,))), *(y for _, _, y in phases)]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    x = alt.X("x:Q", scale=alt.Scale(domain=[0, edge], nice=False), axis=alt.Axis(title=f"{prefix}FLOPs per request"))
+    axis = alt.Axis(title=f"{prefix}FLOPs per request", tickCount=5)
+    x = alt.X("x:Q", scale=alt.Scale(domain=[0, edge], nice=False), axis=axis)
     y = charts.y_axis(high + 0.12 * span, low=max(0.0, low - 0.3 * span), ticks=5)
 
     # A fuller budget than the unpriced mix costs is not spent: from there on the curve is flat.

@@ -82,14 +82,12 @@ def _spend(report: Report, equal: ArmResult, greenflow: ArmResult, bounds: Array
         charts.step_lines(lines, x, y),
         *_grid_changes(report.course, end, x, words=True),
     ]
-    if full.max(initial=0) > top:
-        said = f"EQUAL up to {style.si(float(full.max()), 'FLOP/s')}"
-        layers.append(charts.words(end, None, said, EQUAL, align="right", dy=-6, dx=0))
     held = limit[np.maximum(np.searchsorted(times[:-1], bounds[:-1], side="right") - 1, 0)]
     tips = [alt.Tooltip(f"{n}:Q", title=f"{t}, {prefix}FLOP/s", format=".3g") for n, t in _SERIES.items()]
     data = charts.steps(bounds, equal=full / size, greenflow=spent / size, budget=held / size)
     layers.append(charts.hover("spend", data, x, [_second(), *tips]))
-    return charts.titled(layers, f"Spend, {prefix}FLOP/s ({spans[0]:g} s bins)", 230)
+    beyond = f"; EQUAL up to {style.si(float(full.max()), 'FLOP/s')}" if full.max(initial=0) > top else ""
+    return charts.titled(layers, f"Spend, {prefix}FLOP/s ({spans[0]:g} s bins){beyond}", 230)
 
 
 _SERIES = {"equal": "EQUAL", "greenflow": "GreenFlow", "budget": "budget"}
@@ -106,7 +104,7 @@ def _grid_changes(course: Sequence[Moment], end: float, x: alt.X, *, words: bool
         return []
     out = [charts.rules([t for t, _, _ in found], x, ROSE, strokeDash=[2, 3])]
     for t, before, after in found if words else ():
-        fits = t < 0.8 * end
+        fits = t < 0.6 * end
         text = f"{before:.0f} → {after:.0f} gCO2e/kWh"
         out.append(charts.words(t, None, text, ROSE, align="left" if fits else "right", dx=4 if fits else -4))
     return out
@@ -167,7 +165,7 @@ def _price(report: Report, course: Sequence[Moment], end: float) -> alt.LayerCha
         charts.hover("price", data, x, tips),
     ]
     title = f"Price, clicks per {letter}FLOP{', log scale' if log else ''}"
-    return charts.titled(layers, title + ("; a vertical line: a new version" if marked else ""), 110)
+    return charts.titled(layers, title + ("; lines: new versions" if marked else ""), 110)
 
 
 def replicas(report: Report, end: float) -> Picture | None:
