@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 Array = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -49,10 +50,23 @@ def ratio_interval(
     n = len(users)
     if n < 2 or under.sum() <= 0:
         return None
-    sums = np.stack([np.bincount(row, over, n), np.bincount(row, under, n)], axis=1)
-    totals = np.concatenate([counts @ sums for counts in _drawn(n, n, draws, rng)])
-    totals = totals[totals[:, 1] > 0]
-    return _percentiles(totals[:, 0] / totals[:, 1], level)
+
+    def ratio(above: Array, below: Array, axis: int) -> Array:
+        sums = below.sum(axis=axis)
+        out: Array = np.divide(above.sum(axis=axis), sums, out=np.full_like(sums, np.nan), where=sums > 0)
+        return out
+
+    found = stats.bootstrap(
+        (np.bincount(row, over, n), np.bincount(row, under, n)),
+        ratio,
+        n_resamples=draws,
+        batch=max(1, CELLS // n),
+        vectorized=True,
+        paired=True,
+        method="percentile",
+        rng=rng,
+    )
+    return percentiles(found.bootstrap_distribution, level)
 
 
 def quantile_difference_intervals(
@@ -78,12 +92,14 @@ def quantile_difference_intervals(
         order = np.argsort(values)[: np.count_nonzero(np.isfinite(values))]  # NaN sorts last
         sides.append((values[order], row[order]))
     differences = []
-    for counts in _drawn(len(users), len(user_id), draws, rng):
+    chunk = max(1, CELLS // len(user_id))
+    for start in range(0, draws, chunk):
+        counts = weights(len(users), min(chunk, draws - start), rng)
         old, new = (_weighted(values, counts[:, rows], quantiles) for values, rows in sides)
         differences.append(new - old)
     found = np.concatenate(differences)
     found = found[np.isfinite(found).all(axis=1)]
-    return [_percentiles(column, level) for column in found.T] if len(found) else None
+    return [percentiles(column, level) for column in found.T] if len(found) else None
 
 
 def block_interval(
@@ -101,29 +117,31 @@ def block_interval(
     length = max(1, round(n ** (1 / 3)))
     starts = rng.integers(0, n, (draws, -(-n // length)))
     rows = (starts[:, :, None] + np.arange(length)) % n
-    return _percentiles(values[rows.reshape(draws, -1)[:, :n]].mean(axis=1), level)
+    return percentiles(values[rows.reshape(draws, -1)[:, :n]].mean(axis=1), level)
 
 
-def _drawn(n: int, cells: int, draws: int, rng: np.random.Generator) -> Iterator[Array]:
-    """How often each of ``n`` users was drawn, ``[some draws, n]`` at a time; ``cells`` numbers a draw will be held."""
-    chunk = max(1, CELLS // max(cells, 1))
-    for start in range(0, draws, chunk):
-        yield rng.multinomial(n, np.full(n, 1 / n), size=min(chunk, draws - start)).astype(np.float64)
+def weights(users: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """How often each user was drawn, whole users with replacement, int64 ``[draws, users]``."""
+    return rng.multinomial(users, np.full(users, 1 / users), draws)
 
 
-def _weighted(ordered: Array, weights: Array, quantiles: Sequence[float]) -> Array:
-    """Quantiles of ascending values ``[n]`` under each row of ``weights`` ``[draws, n]``, float64 ``[draws, q]``.
+def percentiles(values: Array, level: float = 0.95) -> Interval:
+    """The middle ``level`` of a bootstrap's draws (Efron and Tibshirani 1993); those that are not finite are left out.
 
-    NaN where the weights sum to 0.
+    At least one must be finite.
     """
-    below = np.cumsum(weights, axis=1)
-    out = np.full((len(weights), len(quantiles)), np.nan)
+    low, high = np.quantile(values[np.isfinite(values)], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _weighted(ordered: Array, counts: npt.NDArray[np.int64], quantiles: Sequence[float]) -> Array:
+    """Quantiles of ascending values ``[n]`` under each row of ``counts`` ``[draws, n]``, float64 ``[draws, q]``.
+
+    NaN where the counts sum to 0.
+    """
+    below = np.cumsum(counts, axis=1)
+    out = np.full((len(counts), len(quantiles)), np.nan)
     for draw, sums in enumerate(below):
         if sums[-1] > 0:
             out[draw] = ordered[np.searchsorted(sums, np.asarray(quantiles) * sums[-1])]
     return out
-
-
-def _percentiles(values: Array, level: float) -> Interval:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -16,9 +16,16 @@ FACES = {
         EnergyWindow LastKnown Limits LiveMeter PowerModel ReplaySource Sci binding country_source replay_source sci
         share source_for split
     """,
+    "loadtest": """
+        ArmResult BudgetCourse ClientOptions Judge Kept Progress Rate Requests Trace constant daily from_config generate
+        kept play play_async replay spike
+    """,
     "models": """
         BareCorpusScorer BareScorer CorpusScorer Costs Flops ModelCosts Scorer calibrate chain_space exclude keep_best
         keep_best_corpus load_model load_pool load_scorer train
+    """,
+    "report": """
+        Report build_report load print_report publish rebuild trajectory_of
     """,
     "reward": """
         Calibration ChainRunner NetworkReward RewardEstimator RewardFeatures RewardManifest RewardOutcome calibrate

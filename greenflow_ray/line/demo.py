@@ -21,12 +21,9 @@ from greenflow_ray.energy.metering.live import CodecarbonMeter
 from greenflow_ray.energy.metering.processes import job_seconds
 from greenflow_ray.errors import ResourceProblem
 from greenflow_ray.line.steps import Trained, final_trace, open_prices, play_arm, prepare_data, train_models
-from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.loadtest import ArmResult
 from greenflow_ray.pricing.store.base import PriceStore
-from greenflow_ray.report.build import build_report, trajectory_of
-from greenflow_ray.report.contents import Report
-from greenflow_ray.report.telling import publish
-from greenflow_ray.report.telling.printed import print_report
+from greenflow_ray.report import Report, build_report, print_report, publish, trajectory_of
 from greenflow_ray.serving.local.launch import Server, start
 from greenflow_ray.support.terminal import Terminal
 
@@ -213,5 +210,5 @@ def write_report(config: CascadeConfig, trained: Trained, played: Played, spike:
         spike=spike,
     )
     report.save(config.paths.report_json)
-    publish.publish(report, equal, greenflow, config.paths)
+    publish(report, equal, greenflow, config.paths)
     return report

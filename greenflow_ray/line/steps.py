@@ -19,12 +19,9 @@ from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import MANIFEST, load, load_clicks
 from greenflow_ray.datasets.summary import load as load_summary
 from greenflow_ray.errors import ArtifactError, ConfigError
-from greenflow_ray.loadtest import open_loop
-from greenflow_ray.loadtest.player import ClientOptions
-from greenflow_ray.loadtest.player import Progress as LoadProgress
-from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.loadtest import ArmResult, ClientOptions, Trace, from_config, open_loop, replay
+from greenflow_ray.loadtest import Progress as LoadProgress
 from greenflow_ray.loadtest.shown import say
-from greenflow_ray.loadtest.trace import Trace, from_config, replay
 from greenflow_ray.models.costing.calibrate import calibrate
 from greenflow_ray.models.costing.costs import Costs
 from greenflow_ray.models.costing.costs import write as write_costs
@@ -323,9 +320,7 @@ def _play(
 
 def show_report(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
     """`greenflow report`: print a finished run's report and rebuild its page."""
-    from greenflow_ray.report.contents import Report
-    from greenflow_ray.report.telling.printed import print_report
-    from greenflow_ray.report.telling.publish import rebuild
+    from greenflow_ray.report import Report, print_report, rebuild
 
     path = config.paths.report_json
     if not path.exists():

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.evaluation.findings.shape import Interval
+from greenflow_ray.statistics import percentiles, weights
 
 F64 = npt.NDArray[np.float64]
 
 DRAWS = 2000
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,7 @@ class Bootstrap:
 
     def __init__(self, users: int, seed: int, draws: int = DRAWS) -> None:
         rng = np.random.default_rng([seed, 0xB007])
-        drawn = rng.multinomial(users, np.full(users, 1 / users), draws)
-        self._weights = np.concatenate([np.ones((1, users)), drawn])
+        self._weights = np.concatenate([np.ones((1, users)), weights(users, draws, rng)])
         self._cache: dict[int, tuple[Outcome, Drawn]] = {}
 
     def see(self, outcome: Outcome) -> Drawn:
@@ -116,6 +115,5 @@ class Bootstrap:
 
 def interval(draws: F64) -> Interval:
     """The first entry's value with the percentiles of the others. Draws that are not finite are left out."""
-    rest = draws[1:][np.isfinite(draws[1:])]
-    low, high = np.quantile(rest, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(rest) else (draws[0], draws[0])
-    return Interval(value=float(draws[0]), low=float(low), high=float(high))
+    low, high = percentiles(draws[1:]) if np.isfinite(draws[1:]).any() else (float(draws[0]), float(draws[0]))
+    return Interval(value=float(draws[0]), low=low, high=high)
