@@ -14,10 +14,10 @@ PDLP   := ortools==9.15.6755 absl-py==2.5.1 immutabledict==4.3.1
 NAME   ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),demo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo evaluate test lint bench clean
+.PHONY: help setup demo evaluate test test-all lint bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with the pinned requirements
 
@@ -36,8 +36,14 @@ demo: $(READY) ## run the main job: data, models, reward, serve, traffic, report
 evaluate: $(READY) ## the offline experiments (DATA=folder, CASCADE=C, D or A); resumes where it was stopped
 	@$(BIN)/greenflow evaluate --cascade $(CASCADE) $(if $(DATA),--data $(DATA)) $(ARGS)
 
+# Two processes: Ray and what it starts in one, the rest in the other.
+TEST   := -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
 test: $(READY) ## run the tests, a whole line through real Ray Serve included
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python $(TEST) -m "not long" $(ARGS)
+
+test-all: $(READY) ## the same, faults under load and property tests in full (a quarter of an hour)
+	@$(BIN)/python $(TEST) --hypothesis-profile thorough $(ARGS)
 
 lint: $(READY) ## ruff (lint and format) and mypy --strict
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What all tests share: whoever starts Ray in this process stops it, and nothing survives the session."""
+"""What all tests share: who runs which, and whoever starts Ray in this process stops it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,23 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("thorough")
+"""``make test-all``: property tests draw as many examples as ``tests.examples.many`` is told."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray come first, and one process runs them all, while another runs the rest file by file."""
+    for item in items:
+        group = "ray" if _starts_ray(item) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_starts_ray, reverse=True)
+
+
+def _starts_ray(item: pytest.Item) -> bool:
+    return item.get_closest_marker("serve") is not None
 
 
 @pytest.fixture(scope="session", autouse=True)

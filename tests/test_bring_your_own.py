@@ -25,7 +25,7 @@ from greenflow_ray.line import steps
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.local.launch import free_port
 from greenflow_ray.support.terminal import Terminal
-from tests.serving.fakes import PATIENT
+from tests.serving.fakes import PATIENCE_S, PATIENT
 from tests.test_readme import TEXT, blocks
 
 SECTION = TEXT[TEXT.index("## Bring your own cascade") : TEXT.index("## Budgets, energy and carbon")]
@@ -83,7 +83,7 @@ def environment() -> dict[str, str]:
 
 def run(home: Path, command: list[str], *options: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [*command, *options], cwd=home, env=environment(), capture_output=True, text=True, timeout=120
+        [*command, *options], cwd=home, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -112,7 +112,7 @@ def serving(home: Path, command: list[str]) -> Iterator[httpx.Client]:
             yield http
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
 
 
 def cost(costs: dict[str, Any], chain: str) -> int:
@@ -126,7 +126,6 @@ def cost(costs: dict[str, Any], chain: str) -> int:
 
 
 @pytest.mark.serve
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_from_the_readme_to_a_served_answer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = commands()

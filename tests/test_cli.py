@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from greenflow_ray import cli
+from greenflow_ray.serving.local.launch import free_port
 from tests.evaluation import tiny as evaluations
 
 Outcome = tuple[int, str, str]
@@ -134,8 +135,8 @@ def test_prepare_takes_a_path_and_tells_what_it_read(call: Call, tiny: Path, tmp
 
 
 def test_commands_out_of_order_say_what_to_run_first(call: Call, tmp_path: Path) -> None:
-    for command in ("report", "loadtest", "serve", "value"):
-        code, _, err = call(command, "--run", tmp_path / "nothing")
+    for command in (["report"], ["loadtest"], ["serve", "--port", free_port()], ["value"]):
+        code, _, err = call(*command, "--run", tmp_path / "nothing")
         assert code in (1, 2)
         assert "run `greenflow" in one_line(err)
 
@@ -167,10 +168,7 @@ def test_train_reuses_then_refuses_altered_weights(call: Call, tiny: Path, tmp_p
     altered = bytearray(weights.read_bytes())
     altered[-1] ^= 1
     weights.write_bytes(altered)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code, _, err = call("serve", "--run", run, "--port", port)
+    code, _, err = call("serve", "--run", run, "--port", free_port())
     line = one_line(err)
     assert code == 2
     assert "SHA-256" in line

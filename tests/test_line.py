@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from greenflow_ray.report.contents import Report
+from greenflow_ray.serving.local.launch import free_port
 from tests.serving.fakes import PATIENT
 
 CONFIG = {
@@ -30,12 +31,6 @@ CONFIG = {
     "load": {"requests_per_second": 6, "duration_s": 30, "reprice_every_s": 4},
     "sampling": {"flush_s": 1.0},
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.serve

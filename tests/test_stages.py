@@ -170,7 +170,6 @@ def reward(folder: Path, space: ChainSpace, catalog: Catalog) -> ByCost:
 
 
 @pytest.mark.serve
-@pytest.mark.slow
 def test_six_stages_are_served(tmp_path: Path) -> None:
     """Replicas of every stage, asked over HTTP."""
     config = cascade(

@@ -15,6 +15,9 @@ MEMORY_S = 1800.0
 
 _SUMS = ("seconds", "flops", "watts", "flops_flops", "flops_watts")
 
+LEAST = 1e-30
+"""Joules per FLOP, far below what physics allows a processor: a meter that shows less is broken."""
+
 
 class PowerModel:
     """``watts = fixed + per_flop × FLOP/s``, both at least 0; watts are those attributed to serving, PUE included.
@@ -92,7 +95,7 @@ class PowerModel:
 
     @property
     def _learned(self) -> bool:
-        return self._traffic_s >= ENOUGH_S and self._busy["watts"] > 0 and self._busy["flops"] > 0
+        return self._traffic_s >= ENOUGH_S and self._busy["watts"] > LEAST * self._busy["flops"] > 0
 
     def _told(self) -> tuple[float, float]:
         line = self._line()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import stamina
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from greenflow_ray import config as configuration
@@ -29,6 +30,9 @@ from greenflow_ray.support.terminal import Terminal
 
 FIRST_PRICE_S = 60
 """How long the demo waits for the repricing job's first price; without one the traffic starts all the same."""
+
+AGENT_S = 60
+"""How long to wait for Ray's agent, which takes jobs; it comes up some time after Ray."""
 
 
 def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
@@ -138,12 +142,14 @@ def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iter
         f"{sys.executable} -m greenflow_ray reprice --run {config.run.resolve()} --config {declared} "
         f"--address {server.address}"
     )
-    job = jobs.submit_job(
-        entrypoint=f"nice -n 19 {command} --every {config.load.reprice_every_s:g} --json",
-        runtime_env={"py_executable": f"nice -n 19 {sys.executable}"},  # requests first, repricing when there is time
-        entrypoint_num_cpus=0,
-        metadata={"name": "greenflow-reprice"},
-    )
+    for attempt in stamina.retry_context(on=_no_agent_yet, attempts=None, timeout=AGENT_S, wait_max=1.0):
+        with attempt:
+            job = jobs.submit_job(
+                entrypoint=f"nice -n 19 {command} --every {config.load.reprice_every_s:g} --json",
+                runtime_env={"py_executable": f"nice -n 19 {sys.executable}"},  # requests first, repricing after them
+                entrypoint_num_cpus=0,
+                metadata={"name": "greenflow-reprice"},
+            )
     try:
         with terminal.progress() as progress:
             for waited in range(FIRST_PRICE_S):
@@ -161,6 +167,10 @@ def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iter
         deadline = time.monotonic() + 10
         while jobs.get_job_status(job) == JobStatus.RUNNING and time.monotonic() < deadline:
             time.sleep(0.2)
+
+
+def _no_agent_yet(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and ("available agent" in str(error) or "head node agent" in str(error))
 
 
 def published(store: PriceStore) -> int:

@@ -26,6 +26,9 @@ NAN_USER = 17
 PATIENT: dict[str, Any] = {"deadline_s": 10.0, "allocator_deadline_s": 5.0}
 """Deadlines for tests of what is answered, not of when: on a busy machine a second may be gone between two hops."""
 
+PATIENCE_S = 240.0
+"""What has not come after this long, on a machine however busy, is given up."""
+
 SECRET = "do not let this text out"
 
 

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from greenflow_ray.nearline.reading import eligible
-from tests.serving.fault_site import PATIENCE_S, Clock, Site, wait_for
+from tests.serving.fakes import PATIENCE_S
+from tests.serving.fault_site import Clock, Site, wait_for
 from tests.serving.test_application import GOOD_USERS
 
 _PAUSE_HOOK = """

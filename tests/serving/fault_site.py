@@ -19,11 +19,8 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
 from greenflow_ray.serving.local.launch import Server, free_port, start
-from tests.serving.fakes import ByCost, cascade
+from tests.serving.fakes import PATIENCE_S, ByCost, cascade
 from tests.serving.test_application import GOOD_USERS, WORLD, Running
-
-PATIENCE_S = 60.0
-"""What has not come back after this long is given up."""
 
 ALLOCATORS = 2
 

@@ -10,7 +10,7 @@ import pytest
 from greenflow_ray.serving.local.launch import free_port, start
 from tests.serving.fakes import cascade, model
 
-pytestmark = [pytest.mark.serve, pytest.mark.slow]
+pytestmark = [pytest.mark.serve, pytest.mark.long]
 
 
 @pytest.mark.parametrize("allocate_in", ["gateway", "deployment"])

@@ -13,7 +13,7 @@ from tests.serving.fakes import NAN_USER, PATIENT
 from tests.serving.fault_site import Site, serving
 from tests.serving.faults import Load, Seen
 
-pytestmark = [pytest.mark.serve, pytest.mark.slow]
+pytestmark = [pytest.mark.serve, pytest.mark.long]
 
 LOAD = Load(rate=30.0, seconds=5.0)
 CAP = {"budget_cap"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -22,10 +21,10 @@ from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.local.launch import free_port, start
-from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENT, ByCost, cascade
+from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENCE_S, PATIENT, ByCost, cascade
 from tests.worlds import make_world
 
-pytestmark = [pytest.mark.serve, pytest.mark.slow]
+pytestmark = pytest.mark.serve
 
 WORLD = make_world()
 USERS = [u for u in range(40) if u not in (BROKEN_USER, NAN_USER)]
@@ -92,7 +91,7 @@ def test_a_budget_is_held_and_samples_are_logged(running: tuple[httpx.Client, Ca
     cheapest = {r["chain"] for r in answered(http, USERS)}
     assert cheapest == {WORLD.space.names[WORLD.space.cheapest]}
     http.put("/v1/budget", json={"flops_per_second": None}).raise_for_status()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline and not list(config.paths.samples.glob("*.parquet")):
         time.sleep(0.1)
     assert eligible.look(config.paths.samples, since=0.0).rows > 0
@@ -107,9 +106,10 @@ def test_without_the_ledger_requests_go_on(running: tuple[httpx.Client, CascadeC
     http, config = running
     ours = psutil.Process().children(recursive=True)
     (ledger,) = [p for p in ours if " ".join(p.cmdline()).startswith("ray::Ledger")]
-    os.kill(ledger.pid, signal.SIGKILL)
+    ledger.kill()
+    ledger.wait(timeout=PATIENCE_S)
     assert not any(r["degraded"] for r in answered(http, USERS))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while http.get("/v1/stats").status_code == 503 and time.monotonic() < deadline:
         time.sleep(0.2)
     before = settled(http, config)

@@ -9,7 +9,7 @@ import pytest
 from greenflow_ray.serving.local.launch import start
 from tests.benchmarks.kill import rounds, told, two_rankers
 
-pytestmark = [pytest.mark.serve, pytest.mark.slow]
+pytestmark = [pytest.mark.serve, pytest.mark.long]
 
 
 def test_a_killed_replica_costs_quality_at_most(tmp_path: Path) -> None:

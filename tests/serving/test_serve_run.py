@@ -20,9 +20,9 @@ import yaml
 from greenflow_ray import config as configuration
 from greenflow_ray.serving.local import haproxy
 from greenflow_ray.serving.local.launch import free_port, loopback_address
-from tests.serving.fakes import PATIENT, cascade
+from tests.serving.fakes import PATIENCE_S, PATIENT, cascade
 
-pytestmark = [pytest.mark.serve, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.serve, pytest.mark.timeout(400)]
 
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -57,7 +57,7 @@ def command(arguments: list[Any], env: dict[str, str], log: Path) -> Iterator[su
 
 def answered(url: str, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
     """Wait until every part is ready, then one recommendation."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     with httpx.Client(base_url=url, trust_env=False, timeout=10.0) as http:
         while time.monotonic() < deadline:
             assert process.poll() is None, log.read_text(errors="replace")[-3000:]
@@ -69,12 +69,12 @@ def answered(url: str, process: subprocess.Popen[bytes], log: Path) -> dict[str,
     raise AssertionError(log.read_text(errors="replace")[-3000:])
 
 
-def listeners(name: str) -> set[str]:
-    """Addresses on which processes of that name listen."""
+def listeners(name: str, of: subprocess.Popen[bytes]) -> set[str]:
+    """Addresses on which processes of that name listen, among those that a command has started."""
     return {
         connection.laddr.ip
-        for process in psutil.process_iter(["name"])
-        if process.info["name"] == name
+        for process in psutil.Process(of.pid).children(recursive=True)
+        if process.name() == name
         for connection in process.net_connections()
         if connection.status == psutil.CONN_LISTEN
     }
@@ -125,11 +125,11 @@ def test_the_cluster_file(tmp_path: Path, temporary: str) -> None:
         "--include-dashboard=false", "--object-store-memory=200000000",
     ]  # fmt: skip
     with command(head, env, tmp_path / "head.log") as cluster:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and "Ray runtime started" not in (tmp_path / "head.log").read_text():
             assert cluster.poll() is None, (tmp_path / "head.log").read_text()
             time.sleep(0.5)
         with command([*SERVE, "run", f"--address={address}:{gcs}", file], env, log) as process:
             answer = answered(f"http://127.0.0.1:{port}", process, log)
-            assert listeners("haproxy") == {"127.0.0.1"}
+            assert listeners("haproxy", cluster) == {"127.0.0.1"}
     assert len(answer["items"]) == 5

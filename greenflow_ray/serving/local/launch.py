@@ -36,6 +36,9 @@ MEMORY = 2 << 30
 OBJECT_STORE = 256 << 20
 """Bytes of Ray's shared memory; batches are small, and repricing reads samples block by block."""
 
+PORTS = range(20_000, 32_768)
+"""Above those that Ray gives its workers, below those that the kernel gives to whoever asks for any."""
+
 # Usage statistics are sent over the network: off. Serve's request log would cost more than a small model. Gateway and
 # stages keep their event loops free themselves, so Serve need not give user code and router threads of their own.
 ENVIRONMENT = {
@@ -229,10 +232,10 @@ def port_free(host: str, port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on; one of ``PORTS``, so that nobody is given it before it is used."""
+    while not port_free("127.0.0.1", port := secrets.choice(PORTS)):
+        pass
+    return port
 
 
 def ensure_memory(needed: int = MEMORY) -> None:

@@ -29,7 +29,6 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.mark.serve
-@pytest.mark.slow
 def test_the_logs_are_joined_in_parts_and_damage_is_set_aside(
     cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

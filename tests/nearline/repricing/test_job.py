@@ -13,8 +13,6 @@ from greenflow_ray.pricing.store.base import SqlitePriceStore
 from greenflow_ray.support.terminal import Terminal
 from tests.nearline.repricing.test_once import damage_page, make_config, rows, write
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(autouse=True)
 def own_signals() -> object:
