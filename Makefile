@@ -37,7 +37,7 @@ evaluate: $(READY) ## the offline experiments (DATA=folder, CASCADE=C, D or A); 
 	@$(BIN)/greenflow evaluate --cascade $(CASCADE) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 # Two processes: Ray and what it starts in one, the rest in the other.
-TEST   := -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+TEST   := -m pytest -n 2 --no-loadscope-reorder
 
 test: $(READY) ## run the tests, a whole line through real Ray Serve included
 	@$(BIN)/python $(TEST) -m "not long" $(ARGS)

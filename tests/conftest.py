@@ -1,28 +1,41 @@
-"""What all tests share: who runs which, and whoever starts Ray in this process stops it."""
+"""What all tests share: in which order and process they run, and that nobody leaves Ray running."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("thorough")
-"""``make test-all``: property tests draw as many examples as ``tests.examples.many`` is told."""
+"""For ``make test-all``: property tests draw as many examples as ``tests.examples.many`` is told."""
 
 
-@pytest.hookimpl(tryfirst=True)
+class RayApart(LoadScopeScheduling):
+    """Files that start Ray are one piece of work, every other file is another."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if starts_ray(self.config.rootpath / file) else file
+
+
+@cache
+def starts_ray(file: Path) -> bool:
+    return "pytest.mark.serve" in file.read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RayApart:
+    return RayApart(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray come first, and one process runs them all, while another runs the rest file by file."""
-    for item in items:
-        group = "ray" if _starts_ray(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_starts_ray, reverse=True)
-
-
-def _starts_ray(item: pytest.Item) -> bool:
-    return item.get_closest_marker("serve") is not None
+    """What starts Ray comes first: it is the longest piece of work."""
+    items.sort(key=lambda item: starts_ray(item.path), reverse=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

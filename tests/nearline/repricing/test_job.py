@@ -35,6 +35,7 @@ class Operator(Terminal):
         self._mend()
 
 
+@pytest.mark.serve
 def test_each_period_publishes_and_a_failed_one_keeps_the_price(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     file = write(config, "only", rows(0))
