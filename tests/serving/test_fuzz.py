@@ -28,6 +28,7 @@ from greenflow_ray.serving.ledger.order import BudgetOrder
 from greenflow_ray.serving.logs.clicks import FeedbackLog
 from greenflow_ray.serving.wire import Allocation, AllocationBatch
 from tests.benchmarks.fuzz import canonical
+from tests.examples import many
 from tests.serving.fakes import cascade
 from tests.serving.gateway.test_cascade_path import CATALOG, OF, POPULAR, scorers, stage
 
@@ -75,7 +76,7 @@ def application(folder: Path) -> FastAPI:
 
 API = schemathesis.openapi.from_asgi("/openapi.json", application(Path("unused")))
 GENERATED: Any = settings(
-    max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=many(150), deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -141,14 +142,14 @@ RAW = st.one_of(
 )  # fmt: skip
 
 
-@settings(GENERATED, max_examples=1500)
+@settings(GENERATED, max_examples=many(1500))
 @given(call=CALLS, body=RAW)
 def test_no_body_breaks_it(http: TestClient, call: tuple[str, str, int], body: bytes) -> None:
     method, path, good = call
     look(http.request(method, path, content=body), good)
 
 
-@settings(GENERATED, max_examples=300)
+@settings(GENERATED, max_examples=many(300))
 @given(
     call=CALLS,
     names=st.dictionaries(
@@ -170,13 +171,13 @@ def test_no_header_and_no_query_breaks_it(
     look(http.request(method, path, content=json.dumps(body), headers=headers, params=query), good)
 
 
-@settings(GENERATED, max_examples=300)
+@settings(GENERATED, max_examples=many(300))
 @given(since=st.one_of(st.floats().map(str), st.text(max_size=20), st.integers().map(str)))
 def test_no_instant_breaks_the_account(http: TestClient, since: str) -> None:
     look(http.get("/v1/stats", params={"since": since}))
 
 
-@settings(GENERATED, max_examples=200)
+@settings(GENERATED, max_examples=many(200))
 @given(user=st.integers(-(2**63), 2**63 - 1), k=st.integers(-2, EXPOSURE + 2))
 def test_k_has_bounds_and_users_have_none(http: TestClient, user: int, k: int) -> None:
     answer = http.post("/v1/recommend", json={"user_id": user, "k": k})

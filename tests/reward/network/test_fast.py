@@ -18,6 +18,7 @@ from greenflow_ray.reward.network.layout import layout
 from greenflow_ray.reward.network.model import BASES, RewardNet
 from greenflow_ray.reward.stored import load_reward
 from greenflow_ray.reward.traits import RewardFeatures
+from tests.examples import many
 from tests.reward.storing import store
 from tests.worlds import make_world
 
@@ -65,7 +66,7 @@ def inputs(rows: int, seed: int = 0) -> F32:
 )
 @example(stages=6, rows=64, recursive=True, multi_basis=True, monotone=True, seed=0)
 @example(stages=2, rows=CHUNK + 1, recursive=False, multi_basis=False, monotone=False, seed=0)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=many(60), deadline=None)
 def test_rewards_are_the_networks(
     stages: int, rows: int, recursive: bool, multi_basis: bool, monotone: bool, seed: int
 ) -> None:
@@ -99,7 +100,7 @@ def test_small_and_large_rewards_keep_their_relative_precision(bias: float, mono
 
 
 @given(seed=st.integers(0, 10_000), price=st.floats(0, 1e-3), monotone=st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=many(40), deadline=None)
 def test_decisions_are_the_networks_but_for_ties(seed: int, price: float, monotone: bool) -> None:
     chains, net = SPACES[4], network(4, seed, monotone=monotone)
     x = inputs(32, seed)

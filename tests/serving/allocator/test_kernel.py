@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from greenflow_ray.pricing.kernels.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.serving.allocator.kernel import Decision, Rules, decide
 from greenflow_ray.serving.wire import Reason
+from tests.examples import many
 
 
 def expected(
@@ -73,7 +74,7 @@ def worlds(draw: st.DrawFn) -> tuple[np.ndarray, PriceDirective, np.ndarray, Rul
 
 
 @given(worlds())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=many(300), deadline=None)
 def test_every_request_gets_what_the_rules_say(
     world: tuple[np.ndarray, PriceDirective, np.ndarray, Rules, float, int],
 ) -> None:
