@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
+
+# Two processes share the cores, and what they train is small: threads that wait for each other would cost most of it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("thorough")
 """For ``make test-all``: property tests draw as many examples as ``tests.examples.many`` is told."""

@@ -22,7 +22,7 @@ from greenflow_ray.evaluation.contest.corners import wanted_learners
 from greenflow_ray.evaluation.findings import shape
 from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import SHARES, Plan
-from greenflow_ray.models.training.train import train
+from greenflow_ray.models.training import train
 from tests.evaluation import tiny
 
 
