@@ -126,7 +126,6 @@ def cost(costs: dict[str, Any], chain: str) -> int:
 
 
 @pytest.mark.serve
-@pytest.mark.timeout(400)
 def test_from_the_readme_to_a_served_answer(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = commands()
     assert list(told) == ["prepare", "train", "serve", "calibrate"]

@@ -34,7 +34,6 @@ CONFIG = {
 
 
 @pytest.mark.serve
-@pytest.mark.timeout(600)
 def test_demo_from_data_to_report(tmp_path: Path) -> None:
     port = free_port()
     config = tmp_path / "tiny.yaml"
@@ -47,7 +46,7 @@ def test_demo_from_data_to_report(tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "GREENFLOW_DEBUG": "1"},
     )
-    out, err = process.communicate(timeout=580)
+    out, err = process.communicate(timeout=840)
     assert process.returncode == 0, err[-4000:]
     report = Report.model_validate_json(out)
     assert report == Report.model_validate_json((run / "report.json").read_text())

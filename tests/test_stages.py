@@ -26,7 +26,7 @@ from greenflow_ray.serving.gateway.cascade_path import CascadePath, PathSettings
 from greenflow_ray.serving.local.launch import free_port, start
 from greenflow_ray.serving.stages.core import StageCore
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, StageBatch, StageReply, Usage
-from tests.serving.fakes import PATIENT, ByCost
+from tests.serving.fakes import PATIENCE_S, PATIENT, ByCost
 from tests.worlds import TableScorer, make_world
 
 WORLD = make_world(n_users=120)
@@ -187,7 +187,10 @@ def test_six_stages_are_served(tmp_path: Path) -> None:
     )
     store(config)
     space = chain_space(config, load_pool(config, CATALOG), len(CATALOG))
-    with start(config) as server, httpx.Client(base_url=server.url, timeout=20, trust_env=False) as http:
+    with (
+        start(config, ready_s=PATIENCE_S) as server,
+        httpx.Client(base_url=server.url, timeout=20, trust_env=False) as http,
+    ):
         for index in (space.fullest, space.cheapest):
             order = {"flops_per_second": None, "policy": "fixed", "fixed_chain": space.names[index]}
             http.put("/v1/budget", json=order).raise_for_status()

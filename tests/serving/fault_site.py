@@ -127,7 +127,7 @@ def serving(folder: Path, **deadlines: float) -> Iterator[Site]:
     )
     configuration.store(config)
     sys.path.insert(0, str(hooks))  # Ray's processes are handed this process's paths as their PYTHONPATH
-    application = start(config)
+    application = start(config, ready_s=PATIENCE_S)
     try:
         with application as server, httpx.Client(base_url=server.url, timeout=20, trust_env=False) as http:
             site = Site(http, config, WORLD.space, application, server, clock, folder)

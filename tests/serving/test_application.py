@@ -64,7 +64,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     frontier = Frontier.build(rewards, WORLD.space.costs)
     with SqlitePriceStore(config.paths.prices) as store:
         store.publish(PriceDraft(frontier, 0.0, frontier.requests), expected_version=0)
-    application = start(config)
+    application = start(config, ready_s=PATIENCE_S)
     with httpx.Client(base_url=application.__enter__().url, timeout=20, trust_env=False) as http:
         try:
             yield Running(http, config, WORLD.space, application)

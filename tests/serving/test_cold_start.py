@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from greenflow_ray.serving.local.launch import free_port, start
-from tests.serving.fakes import cascade, model
+from tests.serving.fakes import PATIENCE_S, cascade, model
 
 pytestmark = [pytest.mark.serve, pytest.mark.long]
 
@@ -27,7 +27,10 @@ def test_no_request_waits_for_a_compiler(tmp_path: Path, monkeypatch: pytest.Mon
     def compiled() -> set[str]:
         return {file.name for file in cache.rglob("*.nbc")}
 
-    with start(config) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
+    with (
+        start(config, ready_s=PATIENCE_S) as server,
+        httpx.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False) as http,
+    ):
         before = compiled()
         assert before
         # Under a budget as under none, one by one, in a list, and for users whom nobody knows.

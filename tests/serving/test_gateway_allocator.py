@@ -39,7 +39,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Cl
     frontier = Frontier.build(rewards, WORLD.space.costs)
     with SqlitePriceStore(config.paths.prices) as store:
         store.publish(PriceDraft(frontier, 0.0, frontier.requests), expected_version=0)
-    with start(config) as server, httpx.Client(base_url=server.url, timeout=20, trust_env=False) as http:
+    with (
+        start(config, ready_s=PATIENCE_S) as server,
+        httpx.Client(base_url=server.url, timeout=20, trust_env=False) as http,
+    ):
         yield http, config
 
 

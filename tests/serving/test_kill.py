@@ -8,12 +8,13 @@ import pytest
 
 from greenflow_ray.serving.local.launch import start
 from tests.benchmarks.kill import rounds, told, two_rankers
+from tests.serving.fakes import PATIENCE_S
 
 pytestmark = [pytest.mark.serve, pytest.mark.long]
 
 
 def test_a_killed_replica_costs_quality_at_most(tmp_path: Path) -> None:
-    with start(two_rankers(tmp_path)) as server:
+    with start(two_rankers(tmp_path), ready_s=PATIENCE_S) as server:
         found = rounds(server.url, 2, 500, 50.0)
     result = told(found)
     assert result["requests"] > 900

@@ -22,7 +22,7 @@ from greenflow_ray.serving.local import haproxy
 from greenflow_ray.serving.local.launch import free_port, loopback_address
 from tests.serving.fakes import PATIENCE_S, PATIENT, cascade
 
-pytestmark = [pytest.mark.serve, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.serve
 
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
