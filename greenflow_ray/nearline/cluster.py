@@ -8,6 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+import ray.data
+
+
+def running(address: str | None) -> str | None:
+    """The cluster to join: ``address``, else that of the Ray job this is; None if there is none."""
+    in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or "RAY_ADDRESS" in os.environ
+    return address or ("auto" if in_job else None)
+
+
+@contextmanager
+def joined(address: str | None = None) -> Iterator[None]:
+    """Join the cluster of this job, or ``address``, where there is one; work without Ray else."""
+    if running(address) is None:
+        yield
+    else:
+        with connected(address):
+            yield
 
 
 @contextmanager
@@ -16,13 +33,13 @@ def connected(address: str | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     started_here = not ray.is_initialized()
     if started_here:
-        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ or "RAY_ADDRESS" in os.environ
+        there = running(address)
         ray.init(
-            address=address or ("auto" if in_job else None),
+            address=there,
             namespace="greenflow",
             logging_level=logging.WARNING,
             log_to_driver=False,
-            **({} if address or in_job else {"include_dashboard": False, "num_cpus": os.cpu_count()}),
+            **({} if there else {"include_dashboard": False, "num_cpus": os.cpu_count()}),
         )
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it logs a failed task's stack besides raising it

@@ -1,4 +1,4 @@
-"""Repricing as a Ray job: connects to the cluster, asks the ledger for the live budget, repeats on a period."""
+"""Repricing as a Ray job: joins the cluster, asks the ledger for the live budget, repeats on a period."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import ray
 
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import GreenFlowError
-from greenflow_ray.nearline.cluster import connected
+from greenflow_ray.nearline.cluster import joined
+from greenflow_ray.nearline.repricing.aggregate import window_frontier
 from greenflow_ray.nearline.repricing.once import Repriced, reprice_once
 from greenflow_ray.pricing.store.base import open_store
 from greenflow_ray.support.terminal import Terminal
@@ -25,15 +26,13 @@ def reprice_job(
 
     On a period a failure is reported and the next period tries again; the last published price stays meanwhile.
     """
-    from greenflow_ray.nearline.repricing.aggregate import RaySamples
-
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # how Ray stops a job; leave in order
-    with connected(address):
+    with joined(address):
         store = open_store(config.paths.prices)
         while True:
             began = time.monotonic()
             try:
-                outcome = reprice_once(config, store, RaySamples, time.time, live_budget(config))
+                outcome = reprice_once(config, store, window_frontier, time.time, live_budget(config))
                 terminal.say(say(outcome))
                 yield outcome.as_dict()
             except GreenFlowError as error:
@@ -60,6 +59,8 @@ def say(outcome: Repriced) -> str:
 
 def live_budget(config: CascadeConfig) -> float | None:
     """The budget now in force, FLOP/s, whatever its unit: the ledger's, or the configuration's if none answers."""
+    if not ray.is_initialized():
+        return config.budget.flops_per_second
     try:
         ledger = ray.get_actor("greenflow-ledger", namespace="greenflow")
         answer: dict[str, Any] = ray.get(ledger.budget.remote(), timeout=5)
