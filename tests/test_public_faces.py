@@ -31,6 +31,20 @@ FACES = {
         Calibration ChainRunner NetworkReward RewardEstimator RewardFeatures RewardManifest RewardOutcome calibrate
         expected_clicks field_rce fields_of load_reward realised_clicks train_reward
     """,
+    "pricing": """
+        ControllerSettings Frontier ManySolution PriceController PriceDirective PriceDraft PriceNow
+        PriceRecord PriceStore Solution StreamSolution assign choose open_store request_hashes solve
+        solve_many solve_stream
+    """,
+    "nearline": """
+        Repriced join_run publish_first reprice_job reprice_once value_run window_frontier
+    """,
+    "serving": """
+        Reason Server Source build load_source prepared start
+    """,
+    "evaluation": """
+        Evaluation Plan evaluate
+    """,
 }
 
 

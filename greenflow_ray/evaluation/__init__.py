@@ -1,1 +1,5 @@
 """The offline experiments: policies compared on users that nothing was fitted to."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

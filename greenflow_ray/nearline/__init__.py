@@ -1,1 +1,5 @@
-"""Ray Data aggregation of samples into a frontier, and its publication."""
+"""Ray jobs over the log: reading it, repricing from it, learning from it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,1 +1,5 @@
-"""The Ray Serve application: gateway, allocator, stages, ledger, wire format, sample log."""
+"""The Ray Serve application: gateway, allocator, stages, ledger, and how to start it here."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,7 +17,8 @@ import numpy as np
 from greenflow_ray import config as configuration
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
+from greenflow_ray.pricing.store.records import PriceDraft
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 from greenflow_ray.serving.local.launch import Server, free_port, start
 from tests.serving.fakes import PATIENCE_S, ByCost, cascade
 from tests.serving.test_application import GOOD_USERS, WORLD, Running

@@ -20,7 +20,8 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.nearline.reading import eligible
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
+from greenflow_ray.pricing.store.records import PriceDraft
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.local.launch import Server, free_port, port_free, start
 from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENCE_S, PATIENT, SECRET, ByCost, cascade

@@ -18,7 +18,8 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.energy.metering.processes import snapshot
 from greenflow_ray.nearline.reading import eligible
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
+from greenflow_ray.pricing.store.records import PriceDraft
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.local.launch import free_port, start
 from tests.serving.fakes import BROKEN_USER, NAN_USER, PATIENCE_S, PATIENT, ByCost, cascade

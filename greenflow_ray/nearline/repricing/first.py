@@ -7,7 +7,8 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import PriceDraft, open_store
+from greenflow_ray.pricing.store.base import open_store
+from greenflow_ray.pricing.store.records import PriceDraft
 from greenflow_ray.reward.stored import RewardManifest
 from greenflow_ray.reward.traits import RewardEstimator
 

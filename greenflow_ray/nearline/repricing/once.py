@@ -18,7 +18,8 @@ from greenflow_ray.nearline.reading.retention import sweep
 from greenflow_ray.nearline.reading.vetting import unreadable
 from greenflow_ray.nearline.repricing.lease import LEASE_S, new_owner, renewed
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import PriceDraft, PriceStore
+from greenflow_ray.pricing.store.base import PriceStore
+from greenflow_ray.pricing.store.records import PriceDraft
 
 Reader = Callable[[Sequence[Path], npt.NDArray[np.float64]], tuple[Frontier, int]]
 """From files and their chains' costs to the frontier of all finite rows, and how many rows were refused.

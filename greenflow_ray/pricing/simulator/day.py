@@ -13,21 +13,17 @@ Definitions (μ and ν after arXiv 2512.24325; C is the budget of a minute, D it
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from greenflow_ray.pricing.control.controller import ControllerSettings, PriceController, PriceNow
+from greenflow_ray.pricing.control.controller import ControllerSettings, PriceNow
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.inputs import F64
 from greenflow_ray.pricing.kernels.choice import choose, request_hashes, within_allowance
-from greenflow_ray.pricing.simulator import world as worlds
 from greenflow_ray.pricing.simulator.world import MINUTE, World
-from greenflow_ray.support.files import whole
 from greenflow_ray.support.progress import Progress, silent
 
 REPRICE_S = 300
@@ -164,33 +160,3 @@ def judge(world: World, day: Day) -> dict[str, Any]:
         "capped_seconds": day.capped_seconds,
         "requests": int(world.counts.sum()),
     }
-
-
-def simulate(out: Path, seed: int = 0, progress: Progress = silent, *, seconds: int = worlds.DAY) -> dict[str, Any]:
-    """Simulate a day and write ``simulation.json`` and ``simulation.png`` into ``out``; returns what the JSON holds.
-
-    The same seed gives the same figures.
-    """
-    from greenflow_ray.pricing.simulator import day_chart
-
-    out.mkdir(parents=True, exist_ok=True)
-    world = worlds.build(seed, seconds=seconds)
-    settings = settings_for(world)
-    began = time.perf_counter()
-    day = play(world, lambda clock: PriceController(settings, clock), progress)
-    report = judge(world, day)
-    report |= {
-        "seed": seed,
-        "seconds": len(world.counts),
-        "wall_seconds": round(time.perf_counter() - began, 3),
-        "spikes": [{"start": s.start, "length": s.length, "factor": s.factor} for s in world.spikes],
-        "solver_outage": list(world.outage),
-        "ledger_down": list(world.restart),
-        "carbon_intensity_g_per_kwh": world.intensity.tolist(),
-        "settings": {k: getattr(settings, k) for k in settings.__dataclass_fields__},
-        "definitions": (__doc__ or "").split("\n\n", 1)[1],
-    }
-    day_chart.draw(out / "simulation.png", world, day, report)
-    with whole(out / "simulation.json") as part:
-        part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    return report

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from greenflow_ray.errors import CorruptRecord, LeaseLost, StoreError, VersionConflict
 from greenflow_ray.pricing.store import records
 from greenflow_ray.pricing.store.records import Lease, PriceDraft, PriceRecord
-
-_RENEW = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('pexpire', KEYS[1], ARGV[2]) or 0"
-_RELEASE = "return redis.call('get', KEYS[1]) == ARGV[1] and redis.call('del', KEYS[1]) or 0"
 
 
 class RedisPriceStore:
@@ -87,15 +85,23 @@ class RedisPriceStore:
         except self._redis.RedisError as error:
             raise StoreError(f"price store cannot be written ({error}); retry the publication") from error
 
+    def _lock(self, owner: str, seconds: float) -> Any:
+        """The lease as a lock of Redis's own client, in ``owner``'s hands if it has it."""
+        lock = self._client.lock(self._lease, timeout=seconds, thread_local=False)
+        lock.local.token = owner.encode()
+        return lock
+
     def acquire(self, owner: str, seconds: float) -> Lease:
         """See ``PriceStore``."""
-        period = round(1000 * seconds)
+        lock = self._lock(owner, seconds)
         try:
-            while not self._client.set(self._lease, owner, nx=True, px=period):
+            while not lock.acquire(blocking=False, token=owner):
                 holder, left = self._client.get(self._lease), self._client.pttl(self._lease)
-                if holder == owner.encode() and self._client.eval(_RENEW, 1, self._lease, owner, period):
-                    break
-                if holder is not None and holder != owner.encode() and left > 0:
+                if holder == owner.encode():
+                    with suppress(self._redis.exceptions.LockError):  # it expired just now
+                        lock.reacquire()
+                        break
+                elif holder is not None and left > 0:
                     return Lease(holder.decode(), self._clock() + left / 1000)
         except self._redis.RedisError as error:
             raise StoreError(f"price store cannot be written ({error}); retry") from error
@@ -104,16 +110,17 @@ class RedisPriceStore:
     def renew(self, owner: str, seconds: float) -> None:
         """See ``PriceStore``."""
         try:
-            held = self._client.eval(_RENEW, 1, self._lease, owner, round(1000 * seconds))
+            self._lock(owner, seconds).reacquire()
+        except self._redis.exceptions.LockError as error:
+            raise LeaseLost(owner) from error
         except self._redis.RedisError as error:
             raise StoreError(f"price store cannot be written ({error}); retry") from error
-        if not held:
-            raise LeaseLost(owner)
 
     def release(self, owner: str) -> None:
         """See ``PriceStore``."""
         try:
-            self._client.eval(_RELEASE, 1, self._lease, owner)
+            with suppress(self._redis.exceptions.LockError):  # another's, or nobody's
+                self._lock(owner, 1.0).release()
         except self._redis.RedisError as error:
             raise StoreError(f"price store cannot be written ({error}); the lease frees itself by expiry") from error
 

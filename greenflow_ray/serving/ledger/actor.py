@@ -22,7 +22,8 @@ from greenflow_ray.config import CascadeConfig, EnergyConfig
 from greenflow_ray.energy.carbon.intensity import CarbonSource
 from greenflow_ray.energy.carbon.last_known import refresh, source_for
 from greenflow_ray.errors import GreenFlowError, InvalidInput, PricingInputError, StoreError
-from greenflow_ray.pricing.store.base import PriceRecord, PriceStore, open_store
+from greenflow_ray.pricing.store.base import PriceStore, open_store
+from greenflow_ray.pricing.store.records import PriceRecord
 from greenflow_ray.serving.http.messages import Budget
 from greenflow_ray.serving.ledger.book import LedgerBook
 from greenflow_ray.serving.ledger.nodes import Meters

@@ -15,7 +15,7 @@ from greenflow_ray.energy.carbon.intensity import CarbonIntensity
 from greenflow_ray.energy.limits import Bound, Limits
 from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.pricing.control.controller import ControllerSettings, PriceController, PriceNow
-from greenflow_ray.pricing.store.base import PriceRecord
+from greenflow_ray.pricing.store.records import PriceRecord
 from greenflow_ray.serving.ledger.energy_book import EnergyBook
 from greenflow_ray.serving.ledger.order import BudgetOrder
 from greenflow_ray.serving.ledger.reports import Accounts, plain

@@ -16,7 +16,7 @@ from greenflow_ray.nearline.repricing import aggregate
 from greenflow_ray.nearline.repricing.aggregate import window_frontier
 from greenflow_ray.nearline.repricing.once import reprice_once
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import SqlitePriceStore
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 from tests.nearline.repricing.test_once import COSTS, damage_page, make_config, rows, write
 
 

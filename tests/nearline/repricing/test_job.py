@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from greenflow_ray.nearline.repricing.job import reprice_job
-from greenflow_ray.pricing.store.base import SqlitePriceStore
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 from greenflow_ray.support.terminal import Terminal
 from tests.nearline.repricing.test_once import damage_page, make_config, rows, write
 

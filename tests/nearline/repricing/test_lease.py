@@ -9,7 +9,7 @@ import pytest
 
 from greenflow_ray.errors import LeaseLost
 from greenflow_ray.nearline.repricing.lease import new_owner, renewed
-from greenflow_ray.pricing.store.base import SqlitePriceStore
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 
 
 class Watched(SqlitePriceStore):

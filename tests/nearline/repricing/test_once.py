@@ -24,7 +24,8 @@ from greenflow_ray.nearline.repricing.lease import LEASE_S
 from greenflow_ray.nearline.repricing.once import reprice_once
 from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore
+from greenflow_ray.pricing.store.records import PriceDraft
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 
 COSTS = np.array([1e6, 2e6, 5e6, 9e6])
 Costs = npt.NDArray[np.float64]

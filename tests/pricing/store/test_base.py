@@ -17,7 +17,9 @@ import pytest
 from greenflow_ray.errors import CorruptRecord, LeaseLost, PricingInputError, StoreError, VersionConflict
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store import records
-from greenflow_ray.pricing.store.base import PriceDraft, SqlitePriceStore, open_store
+from greenflow_ray.pricing.store.base import open_store
+from greenflow_ray.pricing.store.records import PriceDraft
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 from tests.pricing.problems import realistic
 
 FRONTIER = Frontier.build(*realistic(200))
@@ -262,7 +264,7 @@ def test_killed_while_publishing_the_old_price_stays(tmp_path, statement):
         store.publish(draft(price=1.0), expected_version=0)
     code = f"""
 import os, signal
-from greenflow_ray.pricing.store.base import SqlitePriceStore
+from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 from tests.pricing.test_store import draft
 store = SqlitePriceStore({str(path)!r})
 store.acquire("killed", 30)

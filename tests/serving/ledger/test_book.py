@@ -13,7 +13,7 @@ from greenflow_ray.energy.limits import Limits
 from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.store.base import PriceRecord
+from greenflow_ray.pricing.store.records import PriceRecord
 from greenflow_ray.serving.ledger.actor import StateFile
 from greenflow_ray.serving.ledger.book import MAX_SKIPPED, SLACK, LedgerBook, Point
 from greenflow_ray.serving.ledger.order import BudgetOrder

@@ -1,17 +1,52 @@
-"""The day at a glance: traffic, price, and spend against budget and demand."""
+"""A simulated day written down: its figures as JSON, and a picture of traffic, price, and spend against budget."""
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import numpy as np
 
+from greenflow_ray.pricing.control.controller import PriceController
+from greenflow_ray.pricing.simulator import day as days
+from greenflow_ray.pricing.simulator import world as worlds
 from greenflow_ray.pricing.simulator.day import Day
 from greenflow_ray.pricing.simulator.world import MINUTE, World
+from greenflow_ray.support.files import whole
+from greenflow_ray.support.progress import Progress, silent
 from greenflow_ray.viz import charts
 from greenflow_ray.viz.style import AMBER, BUDGET, GREEN, INK, MUTED, PRICE, ROSE
+
+
+def simulate(out: Path, seed: int = 0, progress: Progress = silent, *, seconds: int = worlds.DAY) -> dict[str, Any]:
+    """Simulate a day and write ``simulation.json`` and ``simulation.png`` into ``out``; returns what the JSON holds.
+
+    The same seed gives the same figures.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    world = worlds.build(seed, seconds=seconds)
+    settings = days.settings_for(world)
+    began = time.perf_counter()
+    day = days.play(world, lambda clock: PriceController(settings, clock), progress)
+    report = days.judge(world, day)
+    report |= {
+        "seed": seed,
+        "seconds": len(world.counts),
+        "wall_seconds": round(time.perf_counter() - began, 3),
+        "spikes": [{"start": s.start, "length": s.length, "factor": s.factor} for s in world.spikes],
+        "solver_outage": list(world.outage),
+        "ledger_down": list(world.restart),
+        "carbon_intensity_g_per_kwh": world.intensity.tolist(),
+        "settings": {k: getattr(settings, k) for k in settings.__dataclass_fields__},
+        "definitions": (days.__doc__ or "").split("\n\n", 1)[1],
+    }
+    draw(out / "simulation.png", world, day, report)
+    with whole(out / "simulation.json") as part:
+        part.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return report
 
 
 def draw(path: Path, world: World, day: Day, report: dict[str, Any]) -> None:
