@@ -265,7 +265,7 @@ def test_killed_while_publishing_the_old_price_stays(tmp_path, statement):
     code = f"""
 import os, signal
 from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
-from tests.pricing.test_store import draft
+from tests.pricing.store.test_base import draft
 store = SqlitePriceStore({str(path)!r})
 store.acquire("killed", 30)
 store._connection.set_trace_callback(lambda s: s.startswith({statement!r}) and os.kill(os.getpid(), signal.SIGKILL))
