@@ -22,14 +22,13 @@ def saving_interval(
     rng: np.random.Generator,
     *,
     draws: int = 2000,
-    level: float = 0.95,
 ) -> Interval | None:
     """Percentile interval of 1 − Σ greenflow ÷ Σ equal, users drawn with replacement, both arms' rows together.
 
     All three are ``[n]``, one entry a request, in the same order. Whole users are drawn, because one user's requests
     depend on each other, and so do one request's two arms. None if EQUAL's sum is 0 or there are fewer than two users.
     """
-    found = ratio_interval(user_id, greenflow, equal, rng, draws=draws, level=level)
+    found = ratio_interval(user_id, greenflow, equal, rng, draws=draws)
     return (1 - found[1], 1 - found[0]) if found else None
 
 
@@ -40,7 +39,6 @@ def ratio_interval(
     rng: np.random.Generator,
     *,
     draws: int = 2000,
-    level: float = 0.95,
 ) -> Interval | None:
     """Percentile interval of Σ over ÷ Σ under, whole users drawn; e.g. clicks per request with ``under`` of ones.
 
@@ -66,7 +64,7 @@ def ratio_interval(
         method="percentile",
         rng=rng,
     )
-    return percentiles(found.bootstrap_distribution, level)
+    return percentiles(found.bootstrap_distribution)
 
 
 def quantile_difference_intervals(
@@ -77,7 +75,6 @@ def quantile_difference_intervals(
     rng: np.random.Generator,
     *,
     draws: int = 1000,
-    level: float = 0.95,
 ) -> list[Interval] | None:
     """Percentile interval of each of GreenFlow's quantiles less EQUAL's, whole users drawn, both arms' rows together.
 
@@ -99,12 +96,10 @@ def quantile_difference_intervals(
         differences.append(new - old)
     found = np.concatenate(differences)
     found = found[np.isfinite(found).all(axis=1)]
-    return [percentiles(column, level) for column in found.T] if len(found) else None
+    return [percentiles(column) for column in found.T] if len(found) else None
 
 
-def block_interval(
-    values: Array, rng: np.random.Generator, *, draws: int = 2000, level: float = 0.95, least: int = 8
-) -> Interval | None:
+def block_interval(values: Array, rng: np.random.Generator, *, draws: int = 2000, least: int = 8) -> Interval | None:
     """Percentile interval of the mean of a series: circular block bootstrap, NaN left out.
 
     Blocks of about the cube root of the series' length keep neighbours together, which depend on each other (Politis
@@ -117,7 +112,7 @@ def block_interval(
     length = max(1, round(n ** (1 / 3)))
     starts = rng.integers(0, n, (draws, -(-n // length)))
     rows = (starts[:, :, None] + np.arange(length)) % n
-    return percentiles(values[rows.reshape(draws, -1)[:, :n]].mean(axis=1), level)
+    return percentiles(values[rows.reshape(draws, -1)[:, :n]].mean(axis=1))
 
 
 def weights(users: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -125,12 +120,12 @@ def weights(users: int, draws: int, rng: np.random.Generator) -> npt.NDArray[np.
     return rng.multinomial(users, np.full(users, 1 / users), draws)
 
 
-def percentiles(values: Array, level: float = 0.95) -> Interval:
-    """The middle ``level`` of a bootstrap's draws (Efron and Tibshirani 1993); those that are not finite are left out.
+def percentiles(values: Array) -> Interval:
+    """The middle 95 % of a bootstrap's draws (Efron and Tibshirani 1993); those that are not finite are left out.
 
     At least one must be finite.
     """
-    low, high = np.quantile(values[np.isfinite(values)], [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values[np.isfinite(values)], [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -94,7 +94,7 @@ def _latency(result: ArmResult, bounds: Array, x: alt.X) -> alt.LayerChart:
     if np.isnan(p50).all():
         return _nothing(title, 150)
     low, high = 0.7 * float(np.nanmin(p50)), 1.4 * float(np.nanmax(p99))
-    axis = alt.Axis(title=None, format=",~r", values=charts.log_ticks(low, high))
+    axis = alt.Axis(title=None, format=",~r", values=charts.log_ticks(low, high), tickCount=12)
     y = alt.Y("y:Q", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
     between = charts.table(x=bounds, y=np.append(p99, p99[-1]), y2=np.append(p50, p50[-1]))
     band = alt.Chart(between).mark_area(interpolate="step-after", color=PRICE, opacity=0.18)
@@ -139,7 +139,7 @@ def _histogram(result: ArmResult) -> alt.LayerChart:
         return _nothing(title, 370)
     top, bounds, counts = float(found.counts.max()), 1e3 * found.edges, found.counts.astype(float)
     low, high = float(bounds[0]) / 2.5, 1.1 * float(bounds[-1])  # room on the left for the names of quantiles
-    axis = alt.Axis(title=None, format=",~r", values=charts.log_ticks(low, high))
+    axis = alt.Axis(title=None, format=",~r", values=charts.log_ticks(low, high), tickCount=12)
     x = alt.X("x:Q", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
     y = charts.y_axis(1.3 * top, format=",~r")
     quantiles = charts.records(

@@ -12,8 +12,8 @@ from greenflow_ray.loadtest.result import ArmResult
 
 Array = npt.NDArray[np.float64]
 
-SETTLED = 1.05
-"""Spend that exceeds a new budget by no more than this factor is at the budget."""
+MEAN_S, SETTLED = 2.0, 1.05
+"""Spend that exceeds a new budget by no more than this factor, over so many seconds, is at the budget."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,38 +192,26 @@ def over_after(
     end: float,
     *,
     width_s: float = 5.0,
-    tolerance: float = 0.0,
 ) -> After:
-    """Windows of ``width_s`` from one second after ``start`` (a spike's) up to ``end``; the last may be shorter.
-
-    A window is over if its spend exceeds its budget by more than the share ``tolerance``.
-    """
+    """Windows of ``width_s`` from one second after ``start`` (a spike's) up to ``end``; the last may be shorter."""
     if end <= start + 1.0:
         return After(0, 0, 0.0)
     shares = share_spent(times, flops, budget, start + 1.0 + edges(end - start - 1.0, width_s))
     known = shares[np.isfinite(shares)]
-    return After(len(shares), int(np.count_nonzero(known > 1.0 + tolerance)), float(known.max(initial=0.0)))
+    return After(len(shares), int(np.count_nonzero(known > 1.0)), float(known.max(initial=0.0)))
 
 
 def settling_s(
-    times: Array,
-    flops: npt.NDArray[np.int64],
-    budget: BudgetCourse,
-    change: float,
-    end: float,
-    *,
-    width_s: float = 0.5,
-    mean_s: float = 2.0,
+    times: Array, flops: npt.NDArray[np.int64], budget: BudgetCourse, change: float, end: float
 ) -> float | None:
     """Seconds from a budget's ``change`` until spend is at the new budget; None if that is not seen before ``end``.
 
-    It is the beginning of the first window of ``width_s`` from which on mean spend over the following ``mean_s`` is at
+    It is the beginning of the half second from which on mean spend over the following two seconds is at
     most :data:`SETTLED` times the budget in force from ``change`` on. A budget that was raised is met at once: 0.
     """
     new = budget.at(change)
-    for step in range(int((end - change - mean_s) / width_s + 1e-9) + 1 if end - change >= mean_s else 0):
-        begin = change + step * width_s
-        inside = (times >= begin) & (times < begin + mean_s)
-        if float(flops[inside].sum()) <= SETTLED * new * mean_s:
-            return step * width_s
+    for waited in np.arange(0.0, end - change - MEAN_S + 1e-9, 0.5).tolist():
+        inside = (times >= change + waited) & (times < change + waited + MEAN_S)
+        if float(flops[inside].sum()) <= SETTLED * new * MEAN_S:
+            return float(waited)
     return None

@@ -22,13 +22,11 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.windows import BudgetCourse
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.report import compare, contents
-from greenflow_ray.report.course import budget_course, prices_of, trajectory_of
+from greenflow_ray.report.course import budget_course, prices_of
 from greenflow_ray.report.curve import curve
 from greenflow_ray.report.footprint import carbon_part, footprint
 from greenflow_ray.report.notes import reservations
 from greenflow_ray.report.overhead import REPRICING, overhead
-
-__all__ = ["build_report", "prices_of", "trajectory_of", "versions_here"]
 
 
 def build_report(
@@ -50,8 +48,6 @@ def build_report(
     carbon: CarbonIntensity | None = None,
     energy: EnergyConfig | None = None,
     spike: tuple[float, float] | None = None,
-    versions: Mapping[str, str] | None = None,
-    notes: Sequence[str] = (),
     clock: Callable[[], float] = time.time,
 ) -> contents.Report:
     """Compare the GreenFlow arm with the EQUAL arm.
@@ -85,13 +81,13 @@ def build_report(
         phases=compare.phases(equal, greenflow, spike),
         models=tuple(_model(row) for row in models),
         reward={name: float(value) for name, value in (reward or {}).items() if math.isfinite(value)},
-        versions=dict(versions if versions is not None else versions_here()),
+        versions=versions_here(),
         created_at=datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"),
         carbon=carbon_part(carbon, course, greenflow.duration_s),
         course=course,
         frontier=None if frontier is None else curve(frontier, equal, greenflow, seed),
     )
-    return report.model_copy(update={"notes": (*reservations(report, equal, greenflow), *notes)})
+    return report.model_copy(update={"notes": tuple(reservations(report, equal, greenflow))})
 
 
 def versions_here() -> dict[str, str]:
@@ -156,16 +152,7 @@ def _arm(
 
 def _model(row: Any) -> contents.Model:
     """One row of the models' table from an object or a mapping; an unknown AUC is null."""
-
-    def get(name: str) -> Any:
-        return row.get(name) if isinstance(row, Mapping) else getattr(row, name, None)
-
-    auc = get("auc")
-    return contents.Model(
-        stage=get("stage"),
-        name=get("name"),
-        flops_per_item=get("flops_per_item"),
-        auc=None if auc is None or not math.isfinite(auc) else float(auc),
-        parameters=get("parameters"),
-        flops_per_request=get("flops_per_request"),
-    )
+    names = contents.Model.model_fields
+    values = {name: row.get(name) if isinstance(row, Mapping) else getattr(row, name, None) for name in names}
+    auc = values["auc"]
+    return contents.Model.model_validate({**values, "auc": None if auc is None or not math.isfinite(auc) else auc})

@@ -131,7 +131,6 @@ def test_the_first_second_and_what_comes_after_it() -> None:
     assert first_second(times, flops, budget, 10.0) == 3.0
     # Windows [11, 16) and [16, 21) of 50 FLOPs each: 60 and 45
     assert over_after(times, flops, budget, 10.0, 21.0) == After(2, 1, 1.2)
-    assert over_after(times, flops, budget, 10.0, 21.0, tolerance=0.25).over == 0
     assert over_after(times, flops, course((0, 10), (11, 20)), 10.0, 21.0).over == 0
     assert over_after(times, flops, budget, 10.0, 11.0) == After(0, 0, 0.0)
 

@@ -14,8 +14,9 @@ from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.loadtest import trace
 from greenflow_ray.loadtest.result import ArmResult, Requests
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.report.build import build_report, trajectory_of
+from greenflow_ray.report.build import build_report
 from greenflow_ray.report.contents import Report
+from greenflow_ray.report.course import trajectory_of
 
 CHAINS = tuple(f"dssm:2400>ydnn:{n}>{m}:{k}" for n in (20, 100, 400) for m in ("din", "dien") for k in (5, 20, 80))
 COSTS = tuple(

@@ -14,8 +14,9 @@ from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.windows import BudgetCourse
 from greenflow_ray.report import contents
-from greenflow_ray.report.build import build_report, prices_of, trajectory_of
+from greenflow_ray.report.build import build_report
 from greenflow_ray.report.contents import Report
+from greenflow_ray.report.course import prices_of, trajectory_of
 from tests.report.conftest import BUDGET, ledger_rows
 
 Arms = tuple[ArmResult, ArmResult]

@@ -60,5 +60,12 @@ def browsed(html: str, folder: Path) -> dict[str, list[int]]:
     drawn: dict[str, list[int]] = {}
     for name, picture in re.findall(r'<figure class="picture" id="([^"]+)".*?>(.*?)</figure>', done.stdout, re.DOTALL):
         panels = re.split(r'<div class="panel">', picture)[1:]
-        drawn[name] = [outside_scripts(panel).count("<path") for panel in panels]
+        drawn[name] = [_marks(outside_scripts(panel)) for panel in panels]
     return drawn
+
+
+def _marks(panel: str) -> int:
+    """Visible shapes and words that stand for data; axes, legends, backgrounds and bands to hover over are none."""
+    layers = re.findall(r'<g class="mark-\w+ role-mark[^>]*>(.*?)</g>', panel, re.DOTALL)
+    shapes = re.findall(r"<(?:path|line|text)\b[^>]*>", " ".join(layers))
+    return sum(not re.search(r'\sopacity="0"| d=""', shape) for shape in shapes)

@@ -63,18 +63,20 @@ def latency(equal: ArmResult, greenflow: ArmResult) -> Picture:
     x = alt.X(
         "x:Q",
         scale=alt.Scale(type="log", domain=domain, nice=False),
-        axis=alt.Axis(title="latency, milliseconds (log scale)", values=charts.log_ticks(*domain), format="~g"),
+        axis=alt.Axis(
+            title="latency, milliseconds (log scale)", values=charts.log_ticks(*domain), tickCount=12, format="~g"
+        ),
     )
     ticks = [t for t in (1, 0.5, 0.05, 0.01, 0.001) if t >= floor]
     y = alt.Y(
         "y:Q",
         scale=alt.Scale(type="log", domain=[max(floor, 1e-4), 1.15], nice=False),
-        axis=alt.Axis(values=ticks, labelExpr=charts.PERCENT, labelOverlap=False, title=None),
+        axis=alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=charts.PERCENT, labelOverlap=False, title=None),
     )
     colour = alt.Color("arm:N", scale=COLOURS, legend=alt.Legend(symbolType="stroke"))
     line = alt.Chart(charts.records(rows)).mark_line(interpolate="step-after", clip=True).encode(x=x, y=y, color=colour)
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("quantile:N"), alt.Tooltip("x:Q", title="ms", format=",.1f")]
     marks = alt.Chart(charts.records(dots)).mark_point(filled=True, size=60, opacity=1)
     marks = marks.encode(x=x, y=y, color=colour, tooltip=tips)
-    title = "Share of answers slower than this (dots: p50, p95, p99)"
+    title = "Share slower than this (dots: p50, p95, p99)"
     return Picture("latency", "Latency", [charts.titled([line, marks], title, 230)])

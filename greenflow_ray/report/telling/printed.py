@@ -9,7 +9,7 @@ from rich.table import Table
 
 from greenflow_ray.report.contents import Report
 from greenflow_ray.report.telling.cards import arms
-from greenflow_ray.report.telling.sentences import budget_lines, own_parts, phase_lines, share
+from greenflow_ray.report.telling.sentences import budget_lines, own_parts, phase_lines, saving_interval, share
 from greenflow_ray.viz.style import signed_percent
 
 
@@ -43,9 +43,8 @@ def last_line(report: Report, page: Path | str) -> str:
         return f"Nothing to compare: the EQUAL arm had no answers or no clicks. Report: {page}"
     what = f"{abs(100 * saved):.1f} % of the FLOPs {'saved' if saved >= 0 else 'MORE spent'}"
     cost = "clicks unchanged" if round(lost, 3) == 0 else f"{signed_percent(-lost)} clicks"
-    found = report.saving.intervals.get("clicks")
-    interval = f" (95 % interval {signed_percent(-found[1])} to {signed_percent(-found[0])})" if found else ""
-    return f"{what}; {cost}{interval}. Report: {page}"
+    interval = saving_interval(report, "clicks")
+    return f"{what}; {cost}{f' ({interval})' if interval else ''}. Report: {page}"
 
 
 def print_report(report: Report, console: Console, page: Path | str) -> None:

@@ -67,7 +67,7 @@ def moving(steered: Report, steered_arms: Arms) -> str:
     return publish.render(steered, *steered_arms)
 
 
-def test_page_of_a_run_in_which_everything_moved(moving: str) -> None:
+def test_page_of_a_run_in_which_everything_moved(moving: str, tmp_path: Path) -> None:
     checker = Checker()
     checker.feed(moving)
     assert checker.open == []
@@ -79,6 +79,12 @@ def test_page_of_a_run_in_which_everything_moved(moving: str) -> None:
     assert "The curve is a prediction" in text
     assert "Replicas that did not change: gateway 1." in text
     assert "At 18 s the budget went from 4.67 GFLOP/s to 3.50 GFLOP/s" in text
+    seen = browsed(moving, tmp_path)
+    panels = {name: len(each) for name, each in seen.items()}
+    assert panels == {
+        "spend": 4, "frontier": 1, "chains": 2, "replicas": 2, "latency": 1, "carbon": 3, "energy": 1
+    }  # fmt: skip
+    assert all(marks > 0 for each in seen.values() for marks in each)
 
 
 def test_replicas_that_did_not_change_are_one_sentence(steered: Report, steered_arms: Arms) -> None:
