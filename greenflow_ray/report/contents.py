@@ -116,7 +116,7 @@ class SpikeKept(Part):
 
 
 class Budget(Part):
-    """How well the GreenFlow arm kept its budget, over windows of a few seconds (see ``report/windows.py``)."""
+    """How well the GreenFlow arm kept its budget, over windows of a few seconds (see ``loadtest/windows.py``)."""
 
     flops_per_second: float | None = Field(description="the mean over the arm, if it changed; null: no limit")
     utilisation: float | None = Field(description="mean of min(spend, C) ÷ min(C, demand); demand: the fullest chains")
