@@ -5,14 +5,17 @@ GreenFlowError                 base; printed on one line by the command line, ex
 │   ├── ConfigError            a key, value or path in the cascade's YAML
 │   ├── DataError              a data folder, file, row or column
 │   ├── ArtifactError          weights or manifests: missing, foreign, or a SHA-256 that does not match
-│   └── PricingInputError      an array, budget or blob handed to the pricing engine
+│   ├── PricingInputError      an array, budget or blob handed to the pricing engine
+│   └── Refused                a call that an application refuses: HTTP status, code, message, field
 ├── InfeasibleBudget           the budget does not cover the cheapest chain for every request
 ├── StoreError                 the price store cannot be read or written
 │   ├── CorruptRecord          a record whose checksum or shape is wrong; the last good one stays
 │   ├── VersionConflict        somebody published first; read again and retry
 │   └── LeaseLost              the publisher's lease expired or is another's; its publication is refused
 └── ResourceProblem            the machine: port in use, no memory for Ray, a service that did not start
-    └── PortInUse
+    ├── PortInUse
+    ├── Overloaded             more requests wait than are allowed; when to come back
+    └── Unavailable            a part that the call cannot do without does not answer
 """
 
 from __future__ import annotations
@@ -44,6 +47,17 @@ class ArtifactError(InvalidInput):
 
 class PricingInputError(InvalidInput):
     """An argument of the pricing engine is malformed; the text names which and why."""
+
+
+class Refused(InvalidInput):
+    """A call that a serving application refuses: a stable ``code``, the field at fault if there is one, what to do."""
+
+    def __init__(
+        self, status: int, code: str, message: str, field: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.field = status, code, message, field
+        self.headers = headers or {}
 
 
 class InfeasibleBudget(GreenFlowError):
@@ -95,3 +109,18 @@ class PortInUse(ResourceProblem):
     def __init__(self, port: int) -> None:
         super().__init__(f"port {port} is in use; stop what listens there or choose another port")
         self.port = port
+
+
+class Overloaded(ResourceProblem):
+    """More requests wait than are allowed; the caller is told when to come back."""
+
+    def __init__(self, retry_after_s: int = 1) -> None:
+        super().__init__(f"too many requests wait; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(ResourceProblem):
+    """A part that a call cannot do without does not answer."""
+
+    def __init__(self, text: str = "the ledger does not answer; try again") -> None:
+        super().__init__(text)

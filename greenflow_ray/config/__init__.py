@@ -1,6 +1,6 @@
 """What operators declare: one YAML, one pydantic model, unknown keys refused, every default written down."""
 
-from greenflow_ray.config.budget import BudgetConfig, BudgetFields, LimitFields, SamplingConfig, ScheduledLimits
+from greenflow_ray.config.budget import BudgetConfig, BudgetFields, Limits, SamplingConfig, ScheduledLimits
 from greenflow_ray.config.cascade import CascadeConfig
 from greenflow_ray.config.declaration import DEFAULT, builtin, dump, load, parse, store, validated
 from greenflow_ray.config.energy import CarbonConfig, EnergyConfig
@@ -26,7 +26,7 @@ __all__ = [
     "CascadeConfig",
     "DataConfig",
     "EnergyConfig",
-    "LimitFields",
+    "Limits",
     "LoadConfig",
     "ModelConfig",
     "ReplicaConfig",

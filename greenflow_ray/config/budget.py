@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from greenflow_ray.config.section import Section
 
 
-class LimitFields(BaseModel):
-    """What may be spent, in any of four units; where several are given the tightest binds."""
+class Limits(BaseModel):
+    """What may be spent, in any of four units; where several are given the tightest binds, none given: no limit."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     flops_per_second: float | None = Field(default=None, gt=0, description="FLOP/s of all chains; null: no limit")
     watts: float | None = Field(
@@ -22,7 +24,7 @@ class LimitFields(BaseModel):
     grams_per_hour: float | None = Field(default=None, gt=0, description="gCO2e of serving, at the grid's intensity")
 
 
-class ScheduledLimits(Section, LimitFields):
+class ScheduledLimits(Section, Limits):
     """Limits that hold from an hour of the day (UTC) until the next entry's; none given: no limit."""
 
     model_config = ConfigDict(strict=True)
@@ -30,7 +32,7 @@ class ScheduledLimits(Section, LimitFields):
     from_hour: float = Field(ge=0, lt=24, description="UTC; 6.5 is half past six")
 
 
-class BudgetFields(LimitFields):
+class BudgetFields(Limits):
     """Limits at all hours, and a schedule of further ones."""
 
     schedule: tuple[ScheduledLimits, ...] = Field(

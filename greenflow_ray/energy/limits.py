@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+from greenflow_ray.config import Limits as Limits
 from greenflow_ray.energy.carbon.intensity import HOUR_S, JOULES_PER_KWH, CarbonIntensity
 from greenflow_ray.energy.power import PowerModel
-from greenflow_ray.errors import DataError
 
 DAY_S = 24 * HOUR_S
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What may be spent, in up to four units; None: no limit of that kind. Raises DataError on impossible numbers.
-
-    Attributes:
-        flops_per_second: FLOP/s of all chains.
-        watts: power of serving, data-centre overhead (PUE) included.
-        kwh_per_day: energy of serving from midnight to midnight, UTC.
-        grams_per_hour: gCO2e of serving an hour.
-    """
-
-    flops_per_second: float | None = None
-    watts: float | None = None
-    kwh_per_day: float | None = None
-    grams_per_hour: float | None = None
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise DataError(f"limits.{field.name}: {value} is not a finite number of at least 0; correct it")
 
 
 @dataclass(frozen=True)

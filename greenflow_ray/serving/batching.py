@@ -14,20 +14,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from greenflow_ray.errors import Overloaded
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 MEMORY_S = 5.0
 """The rate of answers is remembered for about so long."""
 LONGEST_RETRY_S = 30
-
-
-class Overloaded(Exception):
-    """More requests wait than are allowed; the caller is told when to come back."""
-
-    def __init__(self, retry_after_s: int = 1) -> None:
-        super().__init__(f"try again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
 
 
 class MicroBatcher(Generic[T, R]):

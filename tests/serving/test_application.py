@@ -162,15 +162,15 @@ def test_a_budget_makes_requests_cheaper_at_a_price(running: Running) -> None:
     running.put_budget(flops_per_second=float(3 * running.space.costs.min()), policy="greenflow")
     try:
         answers: list[Any] = []
+        budgets: list[Any] = []
         for _ in range(8):
             answers += running.recommend([{"user_id": u} for u in GOOD_USERS[:10]])
             time.sleep(running.config.budget.exchange_s)
+            budgets.append(running.http.get("/v1/budget").json())  # after a pause without traffic the price is 0
         mean = sum(a["receipt"]["flops"] for a in answers) / len(answers)
         assert mean < 0.6 * running.space.costs.max()
-        budget = running.http.get("/v1/budget").json()
-        assert budget["price"] > 0
-        assert budget["price_version"] == 1
-        assert max(a["receipt"]["price_version"] for a in answers) == 1
+        assert max(budget["price"] for budget in budgets) > 0
+        assert budgets[-1]["price_version"] == max(a["receipt"]["price_version"] for a in answers) == 1
     finally:
         running.put_budget(flops_per_second=None, policy="greenflow")
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from greenflow_ray.serving.batching import MicroBatcher, Overloaded
+from greenflow_ray.errors import Overloaded
+from greenflow_ray.serving.batching import MicroBatcher
 
 FOREVER = 3600.0
 

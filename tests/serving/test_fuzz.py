@@ -19,9 +19,8 @@ from schemathesis.python.asgi import get_client
 
 from greenflow_ray.config import SamplingConfig, ServingConfig
 from greenflow_ray.serving.gateway.cascade_path import CascadePath, PathSettings
-from greenflow_ray.serving.gateway.receipts import Account
-from greenflow_ray.serving.gateway.recommender import LedgerCalls, Recommender
-from greenflow_ray.serving.http.messages import Budget
+from greenflow_ray.serving.gateway.receipts import Receipts
+from greenflow_ray.serving.gateway.recommender import Recommender
 from greenflow_ray.serving.http.routes import build_web
 from greenflow_ray.serving.ledger.book import LedgerBook
 from greenflow_ray.serving.ledger.order import BudgetOrder
@@ -43,17 +42,18 @@ async def allocate(batch: AllocationBatch) -> Allocation:
     return Allocation(chains, np.full(size, 0.5), 2, np.zeros(size, np.int16), rewards, 0.001)
 
 
-class Ledger:
-    """A ledger that is always up: the real book, without its actor."""
+class Service:
+    """A gateway's service whose ledger is always up: the real book, without its actor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, recommender: Recommender) -> None:
         self.book = LedgerBook(cascade(folder), OF, "s1")
+        self.recommend, self.feedback, self.chains = recommender.recommend, recommender.feedback, recommender.chains
 
     async def budget(self) -> dict[str, Any]:
         return self.book.budget()
 
-    async def set_budget(self, order: Budget) -> dict[str, Any]:
-        self.book.set_budget(BudgetOrder.of(order, order.policy, order.fixed_chain or "fullest"))
+    async def set_budget(self, order: BudgetOrder) -> dict[str, Any]:
+        self.book.set_budget(order)
         self.book.tick()
         return self.book.budget()
 
@@ -65,13 +65,11 @@ class Ledger:
 
 
 def application(folder: Path) -> FastAPI:
-    ledger = Ledger(folder)
-    calls = LedgerCalls(ledger.budget, ledger.set_budget, ledger.stats, ledger.ready)
     stages: Any = {name: stage(scorer) for name, scorer in scorers(OF).items()}
     path = CascadePath(OF, PathSettings(30.0, 5.0, OF.cheapest), POPULAR, CATALOG.popularity, allocate, stages)
     feedback = FeedbackLog(folder, SamplingConfig(), start=False)
-    service = Recommender(OF, CATALOG, path, Account("g1", OF), feedback, calls, ServingConfig())
-    return build_web(service, exposure=EXPOSURE, body_limit=1 << 20)
+    recommender = Recommender(OF, CATALOG, path, Receipts("g1", OF), feedback, ServingConfig())
+    return build_web(Service(folder, recommender), exposure=EXPOSURE, body_limit=1 << 20)
 
 
 API = schemathesis.openapi.from_asgi("/openapi.json", application(Path("unused")))

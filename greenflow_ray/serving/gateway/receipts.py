@@ -17,7 +17,7 @@ RECENT = 2048
 """Batches over which hop percentiles are taken."""
 
 
-class Account:
+class Receipts:
     """Written by the gateway's event loop, read by its exchange thread; totals of answers only grow."""
 
     def __init__(self, reporter: str, space: ChainSpace) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +15,12 @@ import numpy as np
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import ServingConfig
 from greenflow_ray.datasets.schema import Catalog
+from greenflow_ray.errors import Overloaded
 from greenflow_ray.pricing.kernels.choice import request_hashes
-from greenflow_ray.serving.batching import MicroBatcher, Overloaded
+from greenflow_ray.serving.batching import MicroBatcher
 from greenflow_ray.serving.gateway.cascade_path import Answers, CascadePath
-from greenflow_ray.serving.gateway.receipts import Account
-from greenflow_ray.serving.http.messages import Budget, Feedback, Recommend
+from greenflow_ray.serving.gateway.receipts import Receipts
+from greenflow_ray.serving.http.messages import Feedback, Recommend
 from greenflow_ray.serving.logs.clicks import FeedbackLog
 from greenflow_ray.serving.wire import AllocationBatch, Reason, reason_text
 
@@ -38,33 +38,16 @@ class _Ask:
     explain: bool
 
 
-class LedgerCalls:
-    """What the service asks of the ledger; the gateway fills these in."""
-
-    def __init__(
-        self,
-        budget: Callable[[], Awaitable[dict[str, Any]]],
-        set_budget: Callable[[Budget], Awaitable[dict[str, Any]]],
-        stats: Callable[[float], Awaitable[dict[str, Any]]],
-        ready: Callable[[], Awaitable[tuple[bool, dict[str, bool]]]],
-    ) -> None:
-        self.budget = budget
-        self.set_budget = set_budget
-        self.stats = stats
-        self.ready = ready
-
-
 class Recommender:
-    """Implements :class:`greenflow_ray.serving.http.routes.Service`."""
+    """The calls of :class:`greenflow_ray.serving.http.routes.Service` that need no ledger."""
 
     def __init__(
         self,
         space: ChainSpace,
         catalog: Catalog,
         path: CascadePath,
-        account: Account,
+        receipts: Receipts,
         feedback: FeedbackLog,
-        calls: LedgerCalls,
         settings: ServingConfig,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -74,9 +57,8 @@ class Recommender:
         self._space = space
         self._item_ids = catalog.item_ids
         self._path = path
-        self._account = account
+        self._receipts = receipts
         self._feedback = feedback
-        self._calls = calls
         self._deadline_s = settings.deadline_s
         self._clock = clock
         self._wall = wall
@@ -113,16 +95,6 @@ class Recommender:
             raise Overloaded
         return len(messages)
 
-    async def budget(self) -> dict[str, Any]:
-        """See ``Service``."""
-        return await self._calls.budget()
-
-    async def set_budget(self, order: Budget) -> dict[str, Any]:
-        """See ``Service``."""
-        if order.fixed_chain is not None:
-            self._space.index(order.fixed_chain)  # refused here, before anybody follows it
-        return await self._calls.set_budget(order)
-
     def chains(self) -> dict[str, Any]:
         """See ``Service``."""
         return {
@@ -141,14 +113,6 @@ class Recommender:
             "cheapest": self._space.names[self._space.cheapest],
         }
 
-    async def ready(self) -> tuple[bool, dict[str, bool]]:
-        """See ``Service``."""
-        return await self._calls.ready()
-
-    async def stats(self, since: float) -> dict[str, Any]:
-        """See ``Service``."""
-        return await self._calls.stats(since)
-
     async def _run(self, asks: list[_Ask]) -> list[dict[str, Any]]:
         """One batch, from columns to answers."""
         ids = tuple(ask.request_id for ask in asks)
@@ -161,7 +125,7 @@ class Recommender:
         k = np.array([ask.message.k for ask in asks], dtype=np.int64)
         answers = await self._path(batch, k, asks[0].arrived + self._deadline_s)
         now = self._clock()
-        self._account.add(answers, [now - ask.arrived for ask in asks])
+        self._receipts.add(answers, [now - ask.arrived for ask in asks])
         mean = float(answers.flops.mean())
         self._expected_flops += 0.1 * (mean - self._expected_flops) if self._expected_flops else mean
         return self._word(asks, answers)
@@ -202,11 +166,7 @@ class Recommender:
         finite = rewards is not None and bool(np.isfinite(rewards).all())
         worth = rewards.tolist() if rewards is not None and finite else [None] * len(self._space)
         chains = [
-            {
-                "chain": chain.name,
-                "flops": chain.flops,
-                "reward": reward,
-            }
+            {"chain": chain.name, "flops": chain.flops, "reward": reward}
             for chain, reward in zip(self._space.chains, worth, strict=True)
         ]
         return {"chains": chains, "seconds": answers.seconds}
@@ -215,12 +175,3 @@ class Recommender:
 def stable_hash(text: str) -> int:
     """64 bits of a request id, the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
-
-
-async def within(awaitable: Awaitable[Any], seconds: float) -> Any:
-    """Wait for anything awaitable, Serve's responses included. Raises TimeoutError."""
-
-    async def wait() -> Any:
-        return await awaitable
-
-    return await asyncio.wait_for(wait(), seconds)

@@ -15,17 +15,18 @@ from ray.serve.exceptions import BackPressureError
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
+from greenflow_ray.errors import Unavailable
 from greenflow_ray.serving.allocator.replica import ALLOCATOR, LiveAllocator
 from greenflow_ray.serving.gateway.cascade_path import Busy, CascadePath, PathSettings
-from greenflow_ray.serving.gateway.receipts import Account
-from greenflow_ray.serving.gateway.recommender import LedgerCalls, Recommender, within
-from greenflow_ray.serving.http.messages import Budget
-from greenflow_ray.serving.http.routes import Unavailable, build_web
-from greenflow_ray.serving.ledger.actor import usage
+from greenflow_ray.serving.gateway.receipts import Receipts
+from greenflow_ray.serving.gateway.recommender import Recommender
+from greenflow_ray.serving.http.routes import build_web
 from greenflow_ray.serving.ledger.client import Exchange
+from greenflow_ray.serving.ledger.order import BudgetOrder
 from greenflow_ray.serving.logs.clicks import FeedbackLog
 from greenflow_ray.serving.metrics import GatewayMetrics
 from greenflow_ray.serving.sources import load_source
+from greenflow_ray.serving.usage import usage
 from greenflow_ray.serving.wire import Settlement
 
 LEDGER_TIMEOUT_S = 2.0
@@ -36,7 +37,7 @@ BY_VALUE = 2 << 20
 
 @serve.ingress()
 class Gateway:
-    """One gateway replica."""
+    """One gateway replica, which is also the service behind its HTTP face."""
 
     def __init__(
         self, session: str, config: CascadeConfig, space: ChainSpace, allocator: Any, stages: dict[str, Any]
@@ -46,6 +47,7 @@ class Gateway:
         self._deployment = context.deployment
         self._replica = context.replica_id.unique_id
         self._config = config
+        self._space = space
         self._stages = stages
         source = load_source(config)
         catalog = source.catalog
@@ -59,7 +61,7 @@ class Gateway:
             space.index(config.budget.safe_chain),
             serving.batch_flops,
         )
-        self._account = Account(self._replica, space)
+        self._receipts = Receipts(self._replica, space)
         path = CascadePath(
             space,
             settings,
@@ -67,11 +69,12 @@ class Gateway:
             catalog.popularity,
             allocate,
             {model: _call(_carried(handle, config, space).score) for model, handle in stages.items()},
-            late=self._account.late,
+            late=self._receipts.late,
         )
         self._feedback = FeedbackLog(config.paths.feedback, config.sampling)
-        calls = LedgerCalls(self._budget, self._set_budget, self._stats, self._ready)
-        self._service = Recommender(space, catalog, path, self._account, self._feedback, calls, serving)
+        self._recommender = Recommender(space, catalog, path, self._receipts, self._feedback, serving)
+        self.recommend, self.feedback = self._recommender.recommend, self._recommender.feedback
+        self.chains = self._recommender.chains
         self._metrics = GatewayMetrics()
         self._counted: tuple[Counter[str], ...] = (Counter(), Counter(), Counter(), Counter())
         self._exchange = Exchange(
@@ -82,7 +85,7 @@ class Gateway:
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The HTTP face over this replica's service."""
         serving = self._config.serving
-        return build_web(self._service, exposure=self._config.exposure, body_limit=serving.body_limit)
+        return build_web(self, exposure=self._config.exposure, body_limit=serving.body_limit)
 
     async def __del__(self) -> None:
         """Called by Serve before a replica ends: no click and no receipt is lost."""
@@ -95,34 +98,38 @@ class Gateway:
     def _report(self) -> Settlement:
         used = usage(self._deployment, self._replica)
         others = self._allocator.usage().cpu_seconds if self._own else 0.0
-        return self._account.settlement(replace(used, cpu_seconds=used.cpu_seconds - others))
+        return self._receipts.settlement(replace(used, cpu_seconds=used.cpu_seconds - others))
 
     def _record(self, budget: dict[str, Any]) -> None:
         """Metrics of what has come since the last exchange, off the request path."""
         self._metrics.follow(budget)
-        others = Counter({"shed": self._service.shed, "dropped": self._feedback.dropped})
-        now = (*self._account.counters(), others)
+        others = Counter({"shed": self._recommender.shed, "dropped": self._feedback.dropped})
+        now = (*self._receipts.counters(), others)
         answers, flops, reasons, rest = (new - old for new, old in zip(now, self._counted, strict=True))
         self._counted = now
-        latencies, hops = self._account.drain()
+        latencies, hops = self._receipts.drain()
         self._metrics.record(latencies, hops, flops, answers, reasons, rest["shed"], rest["dropped"])
 
     async def _ledger(self, call: Callable[[Any], Any]) -> Any:
         """One call to the ledger. Raises Unavailable."""
         try:
-            return await within(call(self._exchange.handle), LEDGER_TIMEOUT_S)
+            return await _within(call(self._exchange.handle), LEDGER_TIMEOUT_S)
         except (RayError, TimeoutError, ValueError) as error:
             raise Unavailable from error
 
-    async def _budget(self) -> dict[str, Any]:
+    async def budget(self) -> dict[str, Any]:
+        """See ``Service``."""
         answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.budget.remote())
         return answer
 
-    async def _set_budget(self, order: Budget) -> dict[str, Any]:
+    async def set_budget(self, order: BudgetOrder) -> dict[str, Any]:
+        """See ``Service``."""
+        if order.fixed_chain is not None:
+            self._space.index(order.fixed_chain)  # refused here, before anybody follows it
         answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.set_budget.remote(order))
         return answer
 
-    async def _stats(self, since: float) -> dict[str, Any]:
+    async def stats(self, since: float) -> dict[str, Any]:
         """The ledger's account, after this gateway's own and an allocator's latest word."""
         await _pong(self._allocator.exchange)
         # Once more if it has just failed: the ledger may have been restarted and not know our last word yet.
@@ -131,7 +138,7 @@ class Gateway:
         answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.stats.remote(since))
         return answer
 
-    async def _ready(self) -> tuple[bool, dict[str, bool]]:
+    async def ready(self) -> tuple[bool, dict[str, bool]]:
         """Recommendations need allocator and stages; without the ledger they go on at the last price."""
         names = [ALLOCATOR, *self._stages]
         handles = [self._allocator, *self._stages.values()]
@@ -163,7 +170,16 @@ async def _pong(method: Any) -> bool:
     """Whether a replica answers in time."""
     try:
         response = method.remote() if hasattr(method, "remote") else method()
-        await within(response, PING_TIMEOUT_S)
+        await _within(response, PING_TIMEOUT_S)
     except Exception:
         return False
     return True
+
+
+async def _within(awaitable: Awaitable[Any], seconds: float) -> Any:
+    """Wait for anything awaitable, Serve's responses included. Raises TimeoutError."""
+
+    async def wait() -> Any:
+        return await awaitable
+
+    return await asyncio.wait_for(wait(), seconds)

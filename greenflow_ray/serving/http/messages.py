@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
-from greenflow_ray.config import BudgetFields
+from greenflow_ray.config import Section
+from greenflow_ray.errors import Refused
 
 MAX_LIST = 1000
 """Requests or feedback messages in one call."""
@@ -20,10 +20,10 @@ Criticality = Literal["critical", "default", "sheddable"]
 Int64 = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 
 
-class Message(BaseModel):
+class Message(Section):
     """Base of what callers send: no unknown fields, no coercion, no NaN."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True)
 
 
 class Recommend(Message):
@@ -40,21 +40,6 @@ class Feedback(Message):
 
     request_id: RequestId
     clicks: list[Int64] = Field(max_length=MAX_LIST)
-
-
-class Budget(Message, BudgetFields):
-    """What the operator allows and how it is kept. It replaces the whole order: name at least one limit."""
-
-    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": [name]} for name in BudgetFields.model_fields]})
-
-    policy: Literal["greenflow", "fixed"] = "greenflow"
-    fixed_chain: str | None = Field(default=None, description="fullest, cheapest or a chain's name")
-
-    @model_validator(mode="after")
-    def _check_named(self) -> Self:
-        if not self.model_fields_set & set(BudgetFields.model_fields):
-            raise ValueError(f"name at least one of {', '.join(BudgetFields.model_fields)}; null is no limit")
-        return self
 
 
 class Receipt(BaseModel):
@@ -76,6 +61,7 @@ class Answer(BaseModel):
     items: list[int]
     scores: list[float]
     receipt: Receipt
+    explain: dict[str, Any] | None = Field(default=None, description="if asked for: chains' rewards, seconds by hop")
 
 
 class Accepted(BaseModel):
@@ -98,24 +84,6 @@ class Refusal(BaseModel):
     error: Problem
 
 
-@dataclass(eq=False)
-class Refused(Exception):
-    """Raised inside handlers; becomes an HTTP answer."""
-
-    status: int
-    code: str
-    message: str
-    field: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def body(self) -> dict[str, Any]:
-        """The answer's JSON."""
-        problem: dict[str, Any] = {"code": self.code, "message": self.message}
-        if self.field is not None:
-            problem["field"] = self.field
-        return {"error": problem}
-
-
 def recommend_model(exposure: int) -> type[Recommend]:
     """:class:`Recommend` with ``k`` from 1 to ``exposure``, which is also its default."""
     k: Any = (int, Field(default=exposure, ge=1, le=exposure, description="items wanted"))
@@ -126,7 +94,7 @@ def recommend_model(exposure: int) -> type[Recommend]:
 class Reader:
     """Reads a body that holds one message or a list of them."""
 
-    def __init__(self, model: type[Message], *, lists: bool) -> None:
+    def __init__(self, model: type[BaseModel], *, lists: bool) -> None:
         self._one: TypeAdapter[Any] = TypeAdapter(model)
         self._many: TypeAdapter[Any] | None = None
         schema = _inlined(model.model_json_schema())

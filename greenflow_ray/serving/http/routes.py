@@ -14,28 +14,23 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from greenflow_ray import __version__
-from greenflow_ray.errors import InvalidInput
-from greenflow_ray.serving.batching import Overloaded
+from greenflow_ray.errors import InvalidInput, Overloaded, Refused, Unavailable
 from greenflow_ray.serving.http.messages import (
     Accepted,
     Answer,
-    Budget,
     Feedback,
+    Problem,
     Reader,
     Recommend,
     Refusal,
-    Refused,
     invalid,
     recommend_model,
-)
+)  # fmt: skip
+from greenflow_ray.serving.ledger.order import BudgetOrder
 
 log = logging.getLogger(__name__)
 
 Responses = dict[int | str, dict[str, Any]]
-
-
-class Unavailable(Exception):
-    """A part that this call cannot do without does not answer."""
 
 
 class Service(Protocol):
@@ -53,7 +48,7 @@ class Service(Protocol):
         """The order in force and the price. Raises Unavailable."""
         ...
 
-    async def set_budget(self, order: Budget) -> dict[str, Any]:
+    async def set_budget(self, order: BudgetOrder) -> dict[str, Any]:
         """Follow a new order. Raises InvalidInput if the chain is unknown, Unavailable."""
         ...
 
@@ -99,7 +94,7 @@ def build_web(service: Service, *, exposure: int, body_limit: int) -> FastAPI:
     )
     recommend_reader = Reader(recommend_model(exposure), lists=True)
     feedback_reader = Reader(Feedback, lists=True)
-    budget_reader = Reader(Budget, lists=False)
+    budget_reader = Reader(BudgetOrder, lists=False)
     errors: Responses = {
         413: {"model": Refusal, "description": f"Body above {body_limit} bytes"},
         422: {"model": Refusal, "description": "Invalid; names the field"},
@@ -179,15 +174,14 @@ def build_web(service: Service, *, exposure: int, body_limit: int) -> FastAPI:
 def _refusal(error: Exception) -> Response:
     """The answer to an exception. What nobody foresaw is logged, and answered without its text."""
     if isinstance(error, Overloaded):
-        seconds = str(error.retry_after_s)
-        text = f"too many requests wait; try again in {seconds} s"
-        error = Refused(429, "overloaded", text, headers=(("Retry-After", seconds),))
+        error = Refused(429, "overloaded", str(error), headers={"Retry-After": str(error.retry_after_s)})
     elif isinstance(error, Unavailable):
-        error = Refused(503, "ledger_unavailable", "the ledger does not answer; try again")
+        error = Refused(503, "ledger_unavailable", str(error))
     elif not isinstance(error, Refused):
         log.error("a request failed", exc_info=error)
         error = Refused(500, "internal", "the server failed; see its log")
-    return _json(error.body(), error.status, dict(error.headers))
+    problem = Problem(code=error.code, message=error.message, field=error.field)
+    return _json({"error": problem.model_dump(exclude_none=True)}, error.status, error.headers)
 
 
 def _refusals(app: FastAPI) -> None:
@@ -197,27 +191,20 @@ def _refusals(app: FastAPI) -> None:
         return _refusal(error)
 
     async def bad_query(_: Request, error: Any) -> Response:
-        answer = invalid([{**e, "loc": e["loc"][1:]} for e in error.errors()])
-        return _json(answer.body(), 422)
+        return _refusal(invalid([{**e, "loc": e["loc"][1:]} for e in error.errors()]))
 
     async def plain(request: Request, error: Any) -> Response:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "refused")
-        body = Refused(error.status_code, code, "see /docs for the documented calls").body()
         headers = dict(error.headers or {})
         if "Allow" in headers:  # Starlette names the methods of the first route alone, where a path has several
             here = (route for route in app.routes if getattr(route, "path", None) == request.url.path)
             headers["Allow"] = ", ".join(sorted({method for route in here for method in getattr(route, "methods", ())}))
-        return _json(body, error.status_code, headers)
+        return _refusal(Refused(error.status_code, code, "see /docs for the documented calls", headers=headers))
 
-    handlers: list[tuple[type[Exception], Callable[..., Any]]] = [
-        (Refused, refused),
-        (Overloaded, refused),
-        (Unavailable, refused),
-        (RequestValidationError, bad_query),
-        (HTTPException, plain),
-    ]
-    for kind, handler in handlers:
-        app.add_exception_handler(kind, handler)
+    for kind in (Refused, Overloaded, Unavailable):
+        app.add_exception_handler(kind, refused)
+    app.add_exception_handler(RequestValidationError, bad_query)
+    app.add_exception_handler(HTTPException, plain)
     app.add_middleware(_Scrub)
 
 

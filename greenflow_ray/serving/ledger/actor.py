@@ -9,10 +9,7 @@ import os
 import sqlite3
 import threading
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -24,11 +21,12 @@ from greenflow_ray.energy.carbon.last_known import refresh, source_for
 from greenflow_ray.errors import GreenFlowError, InvalidInput, PricingInputError, StoreError
 from greenflow_ray.pricing.store.base import PriceStore, open_store
 from greenflow_ray.pricing.store.records import PriceRecord
-from greenflow_ray.serving.http.messages import Budget
 from greenflow_ray.serving.ledger.book import LedgerBook
-from greenflow_ray.serving.ledger.nodes import Meters
+from greenflow_ray.serving.ledger.nodes import NodeMeters
 from greenflow_ray.serving.ledger.order import BudgetOrder
-from greenflow_ray.serving.wire import Commitment, Orders, Settlement, Usage
+from greenflow_ray.serving.ledger.state_file import StateFile
+from greenflow_ray.serving.usage import this_node, usage
+from greenflow_ray.serving.wire import Commitment, Orders, Settlement
 
 log = logging.getLogger(__name__)
 
@@ -40,41 +38,6 @@ POLL_S = 1.0
 """The price store is asked, and the book saved, this often."""
 CALLS = 32
 """Calls at a time, each in a thread: few, so that they stay warm. Half of them may wait for a tick."""
-
-
-class StateFile:
-    """A JSON document and the trajectory's points in SQLite: saved whole or not at all, whatever happens."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS ledger (id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT)")
-        self._db.execute("CREATE TABLE IF NOT EXISTS points (t REAL PRIMARY KEY, point TEXT)")
-
-    def load(self) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """Document and points, oldest first; None if there is none. Raises ValueError if it is not JSON."""
-        row = self._db.execute("SELECT state FROM ledger").fetchone()
-        points = self._db.execute("SELECT point FROM points ORDER BY t").fetchall()
-        return (json.loads(row[0]), [json.loads(text) for (text,) in points]) if row else None
-
-    def save(self, state: dict[str, Any], points: list[dict[str, Any]]) -> None:
-        """Replace the document, add or replace ``points``."""
-        rows = [(point["t"], json.dumps(point)) for point in points]
-        self._db.execute("BEGIN")
-        try:
-            self._db.execute("INSERT OR REPLACE INTO ledger (id, state) VALUES (1, ?)", (json.dumps(state),))
-            self._db.executemany("INSERT OR REPLACE INTO points (t, point) VALUES (?, ?)", rows)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-
-    def clear(self) -> None:
-        """Forget an earlier session."""
-        self._db.execute("DELETE FROM points")
-        self._db.execute("DELETE FROM ledger")
 
 
 class Ledger:
@@ -136,9 +99,9 @@ class Ledger:
             self._wake()
             if session != self._session:
                 return None
-            self._book.accounts.commit(account)
+            self._book.reports.commit(account)
             if time.monotonic() - self._last_tick >= HASTE * self._config.budget.exchange_s:
-                if self._book.accounts.complete:
+                if self._book.reports.complete:
                     self._tick()
                 elif self._waiting < CALLS // 2:  # any more allocators get the last orders at once
                     before = self._ticks
@@ -153,7 +116,7 @@ class Ledger:
             self._wake()
             if session != self._session:
                 return None
-            self._book.accounts.settle(account)
+            self._book.reports.settle(account)
             return self._book.budget()
 
     def budget(self) -> dict[str, Any]:
@@ -161,11 +124,11 @@ class Ledger:
         with self._lock:
             return self._book.budget()
 
-    def set_budget(self, order: Budget) -> dict[str, Any]:
+    def set_budget(self, order: BudgetOrder) -> dict[str, Any]:
         """Follow a new order and answer when it is in force; without a chain the last one named stays."""
         with self._lock:
             before = self._book.order
-            self._book.set_budget(BudgetOrder.of(order, order.policy, order.fixed_chain or before.fixed_chain))
+            self._book.set_budget(order)
             after, self._limits = self._book.order, self._book.limits()
         self._audit("PUT /v1/budget", before.told(), after.told())
         self._save()
@@ -228,12 +191,12 @@ class Ledger:
                 before, after = self._limits, self._book.limits()
                 self._limits = after
         if after != before:
-            self._audit("schedule", asdict(before), asdict(after))
+            self._audit("schedule", before.model_dump(), after.model_dump())
         self._save()
 
     def _energy_loop(self) -> None:
         """Reads the nodes' meters and the grid's carbon intensity; without either, serving goes on as it was."""
-        meters: Meters | None = None
+        meters: NodeMeters | None = None
         asked = -math.inf
         with self._lock:  # a meter's start takes a second of CPU time: orders come first
             self._lock.wait_for(lambda: self._ticks > 0)
@@ -242,7 +205,7 @@ class Ledger:
             if meters is None or meters.config != energy:  # a new session may declare another
                 if meters is not None:
                     meters.close()
-                meters, asked = Meters(energy, _node()), -math.inf
+                meters, asked = NodeMeters(energy, this_node()), -math.inf
             try:
                 if carbon is not None and time.monotonic() - asked >= energy.carbon.refresh_s:
                     asked = time.monotonic()
@@ -310,14 +273,3 @@ def connect(session: str, config: CascadeConfig, space: ChainSpace) -> Any:
         enable_task_events=False,  # nobody looks for exchanges in a task list
     )
     return actor.remote(session, config, space)
-
-
-def usage(deployment: str, replica: str) -> Usage:
-    """CPU-seconds of the calling process."""
-    return Usage(deployment, replica, time.process_time(), _node())
-
-
-@cache
-def _node() -> str:
-    """Id of the node that this process runs on."""
-    return str(ray.get_runtime_context().get_node_id())

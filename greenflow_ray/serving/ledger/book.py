@@ -10,15 +10,15 @@ from itertools import islice
 from typing import Any
 
 from greenflow_ray.chains import ChainSpace
-from greenflow_ray.config import CascadeConfig
+from greenflow_ray.config import CascadeConfig, Limits
 from greenflow_ray.energy.carbon.intensity import CarbonIntensity
-from greenflow_ray.energy.limits import Bound, Limits
+from greenflow_ray.energy.limits import Bound
 from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.pricing.control.controller import ControllerSettings, PriceController, PriceNow
 from greenflow_ray.pricing.store.records import PriceRecord
 from greenflow_ray.serving.ledger.energy_book import EnergyBook
 from greenflow_ray.serving.ledger.order import BudgetOrder
-from greenflow_ray.serving.ledger.reports import Accounts, plain
+from greenflow_ray.serving.ledger.reports import Reports, plain
 from greenflow_ray.serving.wire import Orders, Reason, Usage
 
 MAX_SKIPPED = 3
@@ -97,13 +97,13 @@ class LedgerBook:
             headroom=budget.headroom,
         )
         self._controller = PriceController(settings, clock)
-        self.accounts = Accounts(clock)
+        self.reports = Reports(clock)
         self._skipped = 0
         self._trajectory: deque[Point] = deque(maxlen=KEEP_SECONDS)
         self._record: PriceRecord | None = None
         self._safe = space.index(budget.safe_chain)
         self.energy = EnergyBook(config.energy)
-        self.order = self._in_force = BudgetOrder.of(budget, budget.policy, budget.fixed_chain)
+        self.order = self._in_force = BudgetOrder.declared(budget)
         self._bound = Bound(None, None, None)
         self._apply()
         self._now: PriceNow = self._controller.price()
@@ -125,12 +125,14 @@ class LedgerBook:
         return True
 
     def set_budget(self, order: BudgetOrder) -> None:
-        """Follow the operator's order from the next tick on. Raises ConfigError on an unknown chain.
+        """Follow the operator's order from the next tick on; without a chain the last one named stays.
 
-        It does not tick by itself: a handful of requests within milliseconds would look like a burst of demand.
+        It does not tick by itself: a handful of requests within milliseconds would look like a burst of demand. Raises
+        ConfigError on an unknown chain.
         """
-        self.space.index(order.fixed_chain)
-        self.order = order
+        chain = order.fixed_chain or self.order.chain
+        self.space.index(chain)
+        self.order = order.model_copy(update={"fixed_chain": chain})
         self._apply(always=True)
 
     def limits(self) -> Limits:
@@ -149,9 +151,7 @@ class LedgerBook:
 
     def meter(self, windows: Mapping[str, EnergyWindow], intensity: CarbonIntensity | None, own: Usage) -> None:
         """Take in what the nodes used since the last time, ``windows`` by node; ``own`` is the ledger's usage."""
-        self.energy.observe(
-            windows, [*self.accounts.usages(), own], self.accounts.chain_flops(), intensity, self._wall()
-        )
+        self.energy.observe(windows, [*self.reports.usages(), own], self.reports.chain_flops(), intensity, self._wall())
 
     # What goes out
 
@@ -161,19 +161,19 @@ class LedgerBook:
         A tick without any report has seen no traffic where there may be some, and would price it at nothing: it is left
         out, a few times in a row at most. So are ticks of a restarted ledger until it knows what was spent without it.
         """
-        if self.accounts.awaited:
+        if self.reports.awaited:
             return
-        if self.accounts.silent and self._skipped < MAX_SKIPPED:
+        if self.reports.silent and self._skipped < MAX_SKIPPED:
             self._skipped += 1
             return
         self._skipped = 0
         self._apply()
-        spend = self.accounts.take()
+        spend = self.reports.take()
         self._now = self._controller.tick(float(spend.requests), float(spend.flops), spend.weight)
         self._in_force = self.order  # policy and price change together
         second = float(int(self._wall()))
         if not self._trajectory or self._trajectory[-1].t != second:
-            self._trajectory.append(Point(second, replicas=self.accounts.replicas()))
+            self._trajectory.append(Point(second, replicas=self.reports.replicas()))
         point = self._trajectory[-1]
         point.version, point.price, point.policy = self._now.version, self._now.price, self.order.policy
         point.budget, point.bound_by = self._bound.flops_per_second, self._bound.by
@@ -193,10 +193,10 @@ class LedgerBook:
                 reason = Reason.NO_PRICE
             elif now.reason is not None and "expired" in now.reason:
                 reason = Reason.PRICE_EXPIRED
-        part = 1.0 / max(len(self.accounts.live), 1)
+        part = 1.0 / max(len(self.reports.live), 1)
         allowance = None if now.allowance is None else now.allowance * min(SLACK * part, 1.0)
         pace = None if now.pace is None else now.pace.share(part)
-        policy, fixed = self._in_force.policy, self.space.index(self._in_force.fixed_chain)
+        policy, fixed = self._in_force.policy, self.space.index(self._in_force.chain)
         directive = now.directive
         if self._bound.flops_per_second is None and self._bound.by is not None:
             directive = replace(directive, capped=True, cheapest=self._safe)
@@ -208,7 +208,7 @@ class LedgerBook:
         now, intensity = self._now, self.energy.intensity
         return {
             **self.order.told(),
-            "in_force": {**asdict(self.limits()), "binding": asdict(self._bound)},
+            "in_force": {**self.limits().model_dump(), "binding": asdict(self._bound)},
             "price": now.price,
             "price_version": now.version,
             "request_rate": now.request_rate,
@@ -222,7 +222,7 @@ class LedgerBook:
     def stats(self, since: float = 0.0) -> dict[str, Any]:
         """The answer to ``GET /v1/stats``; the trajectory from ``since`` (Unix seconds) on."""
         return {
-            **self.accounts.told(),
+            **self.reports.told(),
             "energy": self.energy.told(),
             "trajectory": [plain(point) for point in self._trajectory if point.t >= since],
         }
@@ -234,7 +234,7 @@ class LedgerBook:
         state = {
             "session": self.session,
             "order": self.order.told(),
-            **self.accounts.state(),
+            **self.reports.state(),
             "controller": self._controller.state(),
             "energy": self.energy.state(),
         }
@@ -244,10 +244,10 @@ class LedgerBook:
         """Take up the state of this session's earlier life; False, changing nothing, if it is another session's."""
         if state.get("session") != self.session:
             return False
-        self.accounts.restore(state)
+        self.reports.restore(state)
         self._trajectory = deque((Point(**p) for p in points), maxlen=KEEP_SECONDS)
         self.order = self._in_force = BudgetOrder.read(state["order"])
-        self.space.index(self.order.fixed_chain)
+        self.space.index(self.order.chain)
         self._controller.restore(state["controller"])
         self.energy.restore(state["energy"])
         self._apply()

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from greenflow_ray.config import EnergyConfig
+from greenflow_ray.config import EnergyConfig, Limits
 from greenflow_ray.energy.account import EnergyAccount
 from greenflow_ray.energy.carbon.intensity import CarbonIntensity
-from greenflow_ray.energy.limits import DAY_S, Bound, Limits, binding
+from greenflow_ray.energy.limits import DAY_S, Bound, binding
 from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.energy.power import PowerModel
 from greenflow_ray.serving.wire import Usage

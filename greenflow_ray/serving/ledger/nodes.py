@@ -30,7 +30,7 @@ class NodeMeter:
         return self._meter.read()
 
 
-class Meters:
+class NodeMeters:
     """The cluster's meters, kept by one process, with which they end; nodes that join get one, nodes that left none.
 
     ``here`` is the id of the node that this process runs on. Not thread-safe; the first reading starts the meter of

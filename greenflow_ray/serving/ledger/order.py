@@ -3,65 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
-from greenflow_ray.config import BudgetFields, LimitFields
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
+from pydantic_core import to_json
+
+from greenflow_ray.config import BudgetConfig, BudgetFields, Limits, Section
 from greenflow_ray.energy.carbon.intensity import HOUR_S
-from greenflow_ray.energy.limits import DAY_S, Limits
+from greenflow_ray.energy.limits import DAY_S
 
 
-@dataclass(frozen=True)
-class BudgetOrder:
-    """An order, as declared or as put by ``PUT /v1/budget``.
+class BudgetOrder(Section, BudgetFields):
+    """What the operator allows and how it is kept. It replaces the whole order: name at least one limit."""
 
-    Attributes:
-        limits: at all hours.
-        schedule: ``(from_hour, limits)``, hours of the UTC day in any order; each holds beside ``limits`` until the
-            next hour of the schedule, the last one past midnight. Entries of the same hour hold together.
-        policy: ``greenflow`` or ``fixed``.
-        fixed_chain: chain of the fixed policy.
-    """
+    model_config = ConfigDict(
+        strict=True,
+        title="Budget",
+        json_schema_extra={"anyOf": [{"required": [name]} for name in BudgetFields.model_fields]},
+    )
 
-    limits: Limits
-    schedule: tuple[tuple[float, Limits], ...]
-    policy: str
-    fixed_chain: str
+    policy: Literal["greenflow", "fixed"] = "greenflow"
+    fixed_chain: str | None = Field(default=None, description="fullest, cheapest or a chain's name")
+
+    @model_validator(mode="after")
+    def _check_named(self) -> Self:
+        if not self.model_fields_set & set(BudgetFields.model_fields):
+            raise ValueError(f"name at least one of {', '.join(BudgetFields.model_fields)}; null is no limit")
+        return self
 
     @classmethod
-    def of(cls, fields: BudgetFields, policy: str, fixed_chain: str) -> BudgetOrder:
-        """From what was declared or sent."""
-        schedule = tuple((entry.from_hour, _limits(entry)) for entry in fields.schedule)
-        return cls(_limits(fields), schedule, policy, fixed_chain)
-
-    def limits_at(self, time: float) -> Limits:
-        """The limits that hold at ``time``, Unix seconds: of each unit the tightest."""
-        if not self.schedule:
-            return self.limits
-        now = time % DAY_S / HOUR_S
-        hours = [hour for hour, _ in self.schedule]
-        since = max((hour for hour in hours if hour <= now), default=max(hours))
-        held = [self.limits, *(limits for hour, limits in self.schedule if hour == since)]
-        return Limits(
-            **{name: _tightest(getattr(limits, name) for limits in held) for name in LimitFields.model_fields}
-        )
-
-    def told(self) -> dict[str, Any]:
-        """JSON-able, as ``GET /v1/budget`` and the audit show it."""
-        schedule = [{"from_hour": hour, **asdict(limits)} for hour, limits in self.schedule]
-        return {**asdict(self.limits), "schedule": schedule, "policy": self.policy, "fixed_chain": self.fixed_chain}
+    def declared(cls, budget: BudgetConfig) -> BudgetOrder:
+        """The order that holds until another is sent."""
+        return cls(**{name: getattr(budget, name) for name in cls.model_fields})
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> BudgetOrder:
-        """What :meth:`told` said. Raises KeyError, TypeError on anything else."""
-        entries = [dict(entry) for entry in told["schedule"]]
-        schedule = tuple((float(entry.pop("from_hour")), Limits(**entry)) for entry in entries)
-        limits = Limits(**{name: told[name] for name in LimitFields.model_fields})
-        return cls(limits, schedule, str(told["policy"]), str(told["fixed_chain"]))
+        """What :meth:`told` said. Raises ValueError on anything else."""
+        return TypeAdapter(cls).validate_json(to_json(told))
 
+    @property
+    def chain(self) -> str:
+        """Chain of the fixed policy; the fullest if none was named."""
+        return self.fixed_chain or "fullest"
 
-def _limits(fields: LimitFields) -> Limits:
-    return Limits(**{name: getattr(fields, name) for name in LimitFields.model_fields})
+    def told(self) -> dict[str, Any]:
+        """JSON-able, as ``GET /v1/budget`` and the audit show it."""
+        return self.model_dump(mode="json")
+
+    def limits_at(self, time: float) -> Limits:
+        """The limits that hold at ``time``, Unix seconds: of each unit the tightest.
+
+        An entry of the schedule holds beside the limits at all hours until the schedule's next hour, the last one past
+        midnight; entries of the same hour hold together.
+        """
+        now = time % DAY_S / HOUR_S
+        hours = [entry.from_hour for entry in self.schedule]
+        since = max((hour for hour in hours if hour <= now), default=max(hours, default=0.0))
+        held: list[Limits] = [self, *(entry for entry in self.schedule if entry.from_hour == since)]
+        return Limits(**{name: _tightest(getattr(limits, name) for limits in held) for name in Limits.model_fields})
 
 
 def _tightest(values: Iterable[float | None]) -> float | None:

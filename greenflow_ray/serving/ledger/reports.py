@@ -33,7 +33,7 @@ class Spend:
     weight: float
 
 
-class Accounts:
+class Reports:
     """What every replica has said; not thread-safe. ``clock`` for durations."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -14,9 +14,9 @@ from ray import serve
 from greenflow_ray.config import CascadeConfig, ModelConfig
 from greenflow_ray.models.pool import load_model
 from greenflow_ray.serving.batching import MicroBatcher
-from greenflow_ray.serving.ledger.actor import usage
 from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.stages.core import StageCore, score_together
+from greenflow_ray.serving.usage import usage
 from greenflow_ray.serving.wire import StageBatch, StageReply
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from greenflow_ray.config import SamplingConfig, ServingConfig
+from greenflow_ray.errors import Overloaded
 from greenflow_ray.serving.allocator.begun import finished
-from greenflow_ray.serving.batching import Overloaded
 from greenflow_ray.serving.gateway.cascade_path import CascadePath, PathSettings
-from greenflow_ray.serving.gateway.receipts import Account
-from greenflow_ray.serving.gateway.recommender import LedgerCalls, Recommender, stable_hash
+from greenflow_ray.serving.gateway.receipts import Receipts
+from greenflow_ray.serving.gateway.recommender import Recommender, stable_hash
 from greenflow_ray.serving.http.messages import Feedback, Recommend
 from greenflow_ray.serving.logs.clicks import FeedbackLog
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, Usage
-from tests.serving.gateway.test_cascade_path import CATALOG, OF, POPULAR, broken, failing, hang, scorers, stage
+from tests.serving.gateway.test_cascade_path import CATALOG, OF, POPULAR, broken, failing, scorers, stage
 
 MIXED = np.arange(64, dtype=np.int32) % len(OF)
 
@@ -33,12 +33,11 @@ def recommender(
     folder: Path, calls: dict[str, Any] | None = None, decide: Any = allocate, wait_s: float = 5.0, **settings: Any
 ) -> Any:
     stages = {name: stage(scorer) for name, scorer in scorers(OF).items()} | (calls or {})
-    account = Account("g1", OF)
+    account = Receipts("g1", OF)
     limits = PathSettings(30.0, wait_s, OF.cheapest)
     path = CascadePath(OF, limits, POPULAR, CATALOG.popularity, decide, stages, late=account.late)
     feedback = FeedbackLog(folder, SamplingConfig(buffer_rows=4), start=False)
-    ledger = LedgerCalls(hang, hang, hang, hang)  # type: ignore[arg-type]
-    return Recommender(OF, CATALOG, path, account, feedback, ledger, ServingConfig(**settings)), account
+    return Recommender(OF, CATALOG, path, account, feedback, ServingConfig(**settings)), account
 
 
 def asks(n: int) -> list[Recommend]:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from greenflow_ray.errors import ConfigError
-from greenflow_ray.serving.batching import Overloaded
-from greenflow_ray.serving.http.messages import MAX_LIST, Budget, Feedback, Recommend
-from greenflow_ray.serving.http.routes import Unavailable, build_web
+from greenflow_ray.errors import ConfigError, Overloaded, Unavailable
+from greenflow_ray.serving.http.messages import MAX_LIST, Feedback, Recommend
+from greenflow_ray.serving.http.routes import build_web
+from greenflow_ray.serving.ledger.order import BudgetOrder
 
 SECRET = "no caller may read this"
 
@@ -31,7 +31,7 @@ class FakeService:
     async def budget(self) -> dict[str, Any]:
         raise Unavailable
 
-    async def set_budget(self, order: Budget) -> dict[str, Any]:
+    async def set_budget(self, order: BudgetOrder) -> dict[str, Any]:
         if order.fixed_chain == "nonsense":
             raise ConfigError("no chain is called 'nonsense'")
         return order.model_dump()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.serving.http.messages import Budget
 from greenflow_ray.serving.ledger.actor import CALLS, Ledger
+from greenflow_ray.serving.ledger.order import BudgetOrder
 from greenflow_ray.serving.wire import Orders, Reason
 from tests.serving.fakes import cascade
 from tests.serving.ledger.test_book import SPACE, commitment, settlement
@@ -93,7 +93,7 @@ def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     ledger.commit("s1", commitment(30, 3000))
     ledger.settle("s1", settlement(29, 2900))
     tick(ledger)
-    answer = ledger.set_budget(Budget(flops_per_second=1e6, policy="greenflow"))
+    answer = ledger.set_budget(BudgetOrder(flops_per_second=1e6, policy="greenflow"))
     assert answer["flops_per_second"] == 1e6
     again, _ = made(tmp_path)
     before, after = ledger.stats(), again.stats()
@@ -111,7 +111,7 @@ def test_a_node_without_the_grids_token_keeps_the_book_all_the_same(
     carbon = {"source": "electricity-maps", "zone": "DE", "token_env": "ELECTRICITY_MAPS_TOKEN"}
     ledger, _ = made(tmp_path, energy={"carbon": carbon})
     assert isinstance(ledger.commit("s1", commitment(1, 1)), Orders)
-    ledger.set_budget(Budget(grams_per_hour=1.0))
+    ledger.set_budget(BudgetOrder(grams_per_hour=1.0))
     tick(ledger)
     orders = ledger.commit("s1", commitment(2, 2))
     assert orders is not None

@@ -14,10 +14,10 @@ from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store.records import PriceRecord
-from greenflow_ray.serving.ledger.actor import StateFile
 from greenflow_ray.serving.ledger.book import MAX_SKIPPED, SLACK, LedgerBook, Point
 from greenflow_ray.serving.ledger.order import BudgetOrder
 from greenflow_ray.serving.ledger.reports import LIVE_S
+from greenflow_ray.serving.ledger.state_file import StateFile
 from greenflow_ray.serving.wire import Commitment, Reason, Settlement, Usage
 from tests.serving.fakes import cascade
 from tests.worlds import make_world
@@ -49,7 +49,7 @@ def settlement(requests: int, flops: int, uncommitted: int = 0, correction: int 
 
 
 def order(policy: str, chain: str, flops_per_second: float | None = None) -> BudgetOrder:
-    return BudgetOrder(Limits(flops_per_second, None, None, None), (), policy, chain)
+    return BudgetOrder(flops_per_second=flops_per_second, policy=policy, fixed_chain=chain)
 
 
 def book(clock: Clock | None = None, session: str = "s1", **budget: object) -> LedgerBook:
@@ -66,8 +66,8 @@ def record(version: int = 1) -> PriceRecord:
 def test_the_same_account_twice_counts_once() -> None:
     b = book()
     for _ in range(3):
-        b.accounts.commit(commitment(10, HUGE))
-        b.accounts.settle(settlement(10, HUGE))
+        b.reports.commit(commitment(10, HUGE))
+        b.reports.settle(settlement(10, HUGE))
     stats = b.stats()
     assert (stats["requests"], stats["flops"]) == (10, HUGE)
     assert stats["committed"]["flops"] == HUGE
@@ -80,8 +80,8 @@ def test_the_same_account_twice_counts_once() -> None:
 def test_an_account_that_a_later_one_overtook_changes_nothing() -> None:
     b = book()
     for requests in (10, 30, 20, 31):
-        b.accounts.commit(commitment(requests, 100 * requests))
-        b.accounts.settle(settlement(requests, 90 * requests, correction=-10 * requests))
+        b.reports.commit(commitment(requests, 100 * requests))
+        b.reports.settle(settlement(requests, 90 * requests, correction=-10 * requests))
     stats = b.stats()
     assert (stats["requests"], stats["flops"], stats["committed"]["flops"]) == (31, 2790, 3100)
     b.tick()
@@ -90,9 +90,9 @@ def test_an_account_that_a_later_one_overtook_changes_nothing() -> None:
 
 def test_accounts_of_several_replicas_add_up_exactly() -> None:
     b = book()
-    b.accounts.commit(commitment(1, HUGE, "a1"))
-    b.accounts.commit(commitment(2, 5, "a2"))
-    b.accounts.commit(commitment(3, HUGE + 3, "a1"))
+    b.reports.commit(commitment(1, HUGE, "a1"))
+    b.reports.commit(commitment(2, 5, "a2"))
+    b.reports.commit(commitment(3, HUGE + 3, "a1"))
     assert b.stats()["committed"]["flops"] == HUGE + 8
     assert b.stats()["allocator_flops"] == 35
     assert b.stats()["samples"] == {"written": 5, "dropped": 0}
@@ -101,8 +101,8 @@ def test_accounts_of_several_replicas_add_up_exactly() -> None:
 
 def test_what_gateways_answered_otherwise_corrects_the_spend() -> None:
     b = book()
-    b.accounts.commit(commitment(10, 1000))
-    b.accounts.settle(settlement(12, 1100, uncommitted=2, correction=100))
+    b.reports.commit(commitment(10, 1000))
+    b.reports.settle(settlement(12, 1100, uncommitted=2, correction=100))
     b.tick()
     (point,) = b.stats()["trajectory"]
     assert (point["requests"], point["spend"]) == (12, 1100)
@@ -110,9 +110,9 @@ def test_what_gateways_answered_otherwise_corrects_the_spend() -> None:
 
 def test_a_negative_correction_is_carried_over_not_lost() -> None:
     b = book()
-    b.accounts.settle(settlement(0, 0, correction=-400))
+    b.reports.settle(settlement(0, 0, correction=-400))
     b.tick()
-    b.accounts.commit(commitment(10, 1000))
+    b.reports.commit(commitment(10, 1000))
     b.tick()
     assert sum(p["spend"] for p in b.stats()["trajectory"]) == 600
 
@@ -137,28 +137,28 @@ def test_demand_above_the_budget_gets_a_price_and_an_allowance() -> None:
     assert not b.publish(record())
     for i in range(1, 30):
         clock.now += 0.2
-        b.accounts.commit(commitment(4 * i, int(4 * i * mean)))
+        b.reports.commit(commitment(4 * i, int(4 * i * mean)))
         b.tick()
     orders = b.orders()
     assert orders.price > 0
     assert orders.directive.version == 1
     assert orders.allowance is not None
-    b.accounts.commit(commitment(0, 0, "a2"))
+    b.reports.commit(commitment(0, 0, "a2"))
     assert b.orders().allowance == pytest.approx(orders.allowance * SLACK / 2)
 
 
 def test_a_tick_need_not_wait_once_every_living_allocator_has_reported() -> None:
     clock = Clock()
     b = book(clock)
-    b.accounts.commit(commitment(1, 1, "a1"))
-    assert b.accounts.complete
-    b.accounts.commit(commitment(1, 1, "a2"))
+    b.reports.commit(commitment(1, 1, "a1"))
+    assert b.reports.complete
+    b.reports.commit(commitment(1, 1, "a2"))
     b.tick()
-    b.accounts.commit(commitment(2, 2, "a1"))
-    assert not b.accounts.complete
+    b.reports.commit(commitment(2, 2, "a1"))
+    assert not b.reports.complete
     clock.now += LIVE_S + 0.1
-    b.accounts.commit(commitment(3, 3, "a1"))
-    assert b.accounts.complete, "an allocator that has not been heard for long is not waited for"
+    b.reports.commit(commitment(3, 3, "a1"))
+    assert b.reports.complete, "an allocator that has not been heard for long is not waited for"
 
 
 def test_limits_by_the_hour_and_in_watts() -> None:
@@ -190,7 +190,7 @@ def test_a_grid_so_dirty_that_nothing_is_left_closes_the_cap() -> None:
     window = EnergyWindow(5.0, 100.0, 100.0, 0.0, 0.0, "estimated", "estimated", "made up", 5.0)
     for i, flops in enumerate([10**9, 3 * 10**9] * 15, start=1):  # 10 W at rest and 10 W for each 1e9 FLOP/s
         clock.now += 5.0
-        b.accounts.settle(replace(settlement(i, (i + 1) // 2 * 5 * 10**9 + i // 2 * 15 * 10**9), usages=(
+        b.reports.settle(replace(settlement(i, (i + 1) // 2 * 5 * 10**9 + i // 2 * 15 * 10**9), usages=(
             Usage("ranking-din", "d1", 5.0 * i, "n1"),)))  # fmt: skip
         joules = 5.0 * (10.0 + flops / 1e8)
         b.meter({"n1": replace(window, joules=joules)}, CarbonIntensity(20.0, "made up", "average", 0.0),
@@ -211,7 +211,7 @@ def test_a_budget_in_watts_becomes_flops_by_what_serving_was_seen_to_draw() -> N
     b = book(clock, watts=10.0)
     for i in range(1, 40):  # 20 W for 1e9 FLOP/s, all of it serving's
         clock.now += 5.0
-        b.accounts.settle(replace(settlement(i, 5 * 10**9 * i), usages=(Usage("ranking-din", "d1", 5.0 * i, "n1"),)))
+        b.reports.settle(replace(settlement(i, 5 * 10**9 * i), usages=(Usage("ranking-din", "d1", 5.0 * i, "n1"),)))
         window = EnergyWindow(5.0, 100.0, 100.0, 0.0, 0.0, "estimated", "estimated", "made up", 5.0)
         b.meter({"n1": window}, None, Usage("ledger", "ledger", 0.0, "n1"))
         b.tick()
@@ -233,7 +233,7 @@ def test_a_tick_between_two_reports_is_not_taken_for_silence() -> None:
     b.publish(record())
     for i in range(1, 30):
         clock.now += 0.2
-        b.accounts.commit(commitment(4 * i, int(4 * i * mean)))
+        b.reports.commit(commitment(4 * i, int(4 * i * mean)))
         b.tick()
     before = b.orders()
     for _ in range(MAX_SKIPPED):  # the reports are late; the price stays
@@ -251,7 +251,7 @@ def test_a_closed_cap_says_so() -> None:
     b = book(clock, flops_per_second=1000.0)
     b.publish(record())
     clock.now += 0.2
-    b.accounts.commit(commitment(100, 10**9))
+    b.reports.commit(commitment(100, 10**9))
     b.tick()
     assert b.orders().reason == Reason.BUDGET_CAP
 
@@ -272,8 +272,8 @@ def test_the_operators_order_takes_effect_and_a_wrong_one_does_not() -> None:
 def test_a_restart_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     first = book()
     first.set_budget(order("fixed", "cheapest"))
-    first.accounts.commit(commitment(10, HUGE))
-    first.accounts.settle(settlement(10, HUGE))
+    first.reports.commit(commitment(10, HUGE))
+    first.reports.settle(settlement(10, HUGE))
     first.tick()
     file = StateFile(tmp_path / "prices" / "ledger.sqlite")
     assert file.load() is None
@@ -282,8 +282,8 @@ def test_a_restart_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> Non
     assert found is not None
     second = book()
     assert second.restore(*found)
-    second.accounts.commit(commitment(11, HUGE + 1))
-    second.accounts.settle(settlement(11, HUGE + 1))
+    second.reports.commit(commitment(11, HUGE + 1))
+    second.reports.settle(settlement(11, HUGE + 1))
     second.tick()
     stats = second.stats()
     assert stats["flops"] == stats["committed"]["flops"] == HUGE + 1
@@ -319,7 +319,7 @@ def test_what_was_spent_while_the_ledger_was_away_is_set_against_that_times_budg
             spent[allocator] += round(40 * seconds / len(survivors))
 
     def report(to: LedgerBook, allocator: str) -> None:
-        to.accounts.commit(commitment(spent[allocator], int(spent[allocator] * mean), allocator))
+        to.reports.commit(commitment(spent[allocator], int(spent[allocator] * mean), allocator))
 
     for _ in range(50):
         passes(0.2, spent if len(survivors) == 2 else ("a1",))
@@ -337,7 +337,7 @@ def test_what_was_spent_while_the_ledger_was_away_is_set_against_that_times_budg
         report(second, allocator)
         second.tick()
         late.append(second.orders().reason)
-    assert second.accounts.awaited == (survivors == ("a1",))
+    assert second.reports.awaited == (survivors == ("a1",))
     for pause in (LIVE_S, 0.2, 0.2, 0.2):  # then who has not come back is not waited for any more
         passes(pause, survivors)
         for allocator in survivors:
@@ -345,7 +345,7 @@ def test_what_was_spent_while_the_ledger_was_away_is_set_against_that_times_budg
         second.tick()
         late.append(second.orders().reason)
     assert set(late) == {Reason.NONE}
-    assert not second.accounts.awaited
+    assert not second.reports.awaited
 
 
 def test_the_same_version_of_a_store_begun_anew_is_another_record() -> None:
@@ -357,7 +357,7 @@ def test_the_same_version_of_a_store_begun_anew_is_another_record() -> None:
 
 def test_another_sessions_state_is_not_taken_up() -> None:
     first = book(session="s1")
-    first.accounts.commit(commitment(10, 10))
+    first.reports.commit(commitment(10, 10))
     later = book(session="s2")
     assert not later.restore(*first.state())
     assert later.stats()["committed"]["flops"] == 0

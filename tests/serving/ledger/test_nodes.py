@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.serving.ledger import nodes
-from greenflow_ray.serving.ledger.nodes import Meters
+from greenflow_ray.serving.ledger.nodes import NodeMeters
 
 HERE, THERE = "here", "there"
 
@@ -52,7 +52,7 @@ class Cluster:
         monkeypatch.setattr(ray, "nodes", lambda: [{"NodeID": n, "Alive": True} for n in self.nodes])
         monkeypatch.setattr(ray, "wait", self._wait)
         monkeypatch.setattr(ray, "get", self._get)
-        monkeypatch.setattr(Meters, "_start", lambda _, node: self._start(node))
+        monkeypatch.setattr(NodeMeters, "_start", lambda _, node: self._start(node))
 
     def _start(self, node: str) -> Any:
         self.started.append(node)
@@ -81,7 +81,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 def test_one_machine_needs_no_actor(cluster: Cluster) -> None:
     cluster.nodes = [HERE]
-    m = Meters(EnergyConfig(), HERE)
+    m = NodeMeters(EnergyConfig(), HERE)
     assert m.read() == m.read() == {HERE: window(1.0)}
     assert (cluster.started, Own.made) == ([], 1)
     m.close()
@@ -89,7 +89,7 @@ def test_one_machine_needs_no_actor(cluster: Cluster) -> None:
 
 
 def test_a_late_answer_comes_with_the_next_window(cluster: Cluster) -> None:
-    m = Meters(EnergyConfig(), HERE)
+    m = NodeMeters(EnergyConfig(), HERE)
     assert set(m.read()) == {HERE}
     assert set(m.read()) == {HERE}
     assert cluster.calls == [0]  # asked once: a second call would take what the first one's window holds
@@ -100,7 +100,7 @@ def test_a_late_answer_comes_with_the_next_window(cluster: Cluster) -> None:
 
 
 def test_a_meter_that_died_is_replaced_and_a_node_that_left_forgotten(cluster: Cluster) -> None:
-    m = Meters(EnergyConfig(), HERE)
+    m = NodeMeters(EnergyConfig(), HERE)
     cluster.answers[0] = RayActorError()
     assert set(m.read()) == {HERE}
     cluster.answers[1] = window(3.0)
