@@ -21,7 +21,7 @@ import pytest
 
 from greenflow_ray import config as configuration
 from greenflow_ray.errors import ArtifactError
-from greenflow_ray.line import steps
+from greenflow_ray.line import preparing
 from greenflow_ray.serving.app import check
 from greenflow_ray.serving.local.launch import free_port
 from greenflow_ray.support.terminal import Terminal
@@ -147,7 +147,7 @@ def test_from_the_readme_to_a_served_answer(home: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(home)
     monkeypatch.syspath_prepend(home)
     declared = configuration.load(own / "cascade.yaml")
-    again = steps.train_all(declared, Terminal(quiet=True))
+    again = preparing.train_all(declared, Terminal(quiet=True))
     assert again["reused"], "nothing has changed"
     assert json.loads((own / "costs.json").read_text()) == costs
     models = {row["name"]: row for row in again["models"]}

@@ -18,7 +18,8 @@ from greenflow_ray.evaluation import experiment
 from greenflow_ray.evaluation.contest.arena import ORACLE, Arena, Corner
 from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import Plan
-from greenflow_ray.line import steps
+from greenflow_ray.line import preparing
+from greenflow_ray.pricing import open_store
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.terminal import Terminal
 from tests.evaluation import tiny as evaluations
@@ -45,15 +46,15 @@ def artifacts(run: Path) -> dict[str, str]:
 def test_training_never_reads_the_final_users_clicks(tmp_path: Path) -> None:
     """Train with the final users' clicks as they are, then with others: every artifact is the same, byte for byte."""
     plain, other = tiny(tmp_path / "plain"), tiny(tmp_path / "other")
-    steps.prepare_data(plain, QUIET)
-    first = steps.train_models(plain, QUIET)
+    preparing.prepare_data(plain, QUIET)
+    first = preparing.train_models(plain, QUIET)
 
-    steps.prepare_data(other, QUIET)
+    preparing.prepare_data(other, QUIET)
     lie(other.paths.data)
-    second = steps.train_models(other, QUIET)
+    second = preparing.train_models(other, QUIET)
     assert artifacts(plain.run) == artifacts(other.run)
     assert first.reward.manifest.calibration == second.reward.manifest.calibration
-    prices = [steps.open_prices(c).latest() for c in (plain, other)]
+    prices = [open_store(c.paths.prices).latest() for c in (plain, other)]
     assert prices[0] is not None
     assert prices[1] is not None
     assert prices[0].frontier.to_bytes() == prices[1].frontier.to_bytes()

@@ -10,21 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import stamina
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from greenflow_ray import config as configuration
+from greenflow_ray.client import BudgetOrder, Client
 from greenflow_ray.config import CascadeConfig, LoadConfig
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.energy.carbon.last_known import now, source_for
 from greenflow_ray.energy.metering.live import CodecarbonMeter
 from greenflow_ray.energy.metering.processes import job_seconds
-from greenflow_ray.errors import ResourceProblem
-from greenflow_ray.line.steps import Trained, final_trace, open_prices, play_arm, prepare_data, train_models
+from greenflow_ray.errors import ArtifactError, ResourceProblem
+from greenflow_ray.line.playing import final_trace, play_arm
+from greenflow_ray.line.preparing import Trained, prepare_data, train_models
 from greenflow_ray.loadtest import ArmResult
-from greenflow_ray.pricing.store.base import PriceStore
-from greenflow_ray.report import Report, build_report, print_report, publish, trajectory_of
+from greenflow_ray.pricing.store.base import PriceStore, open_store
+from greenflow_ray.report import Report, build_report, print_report, publish, rebuild, trajectory_of
 from greenflow_ray.serving.local.launch import Server, start
 from greenflow_ray.support.terminal import Terminal
 
@@ -77,53 +78,41 @@ def play_both(config: CascadeConfig, trained: Trained, server: Server, terminal:
     """EQUAL at the fullest chain, then GreenFlow at a share of its FLOPs with repricing beside it."""
     dataset = trained.dataset
     trace = final_trace(config, dataset)
-    with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:
-        put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
-        warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
-        equal = play_arm(
-            config,
-            dataset,
-            trace,
-            server.url,
-            terminal,
-            "equal",
-            meter=CodecarbonMeter(config.energy),
-            watch_processes=True,
-        )
+    others = dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist()
+
+    def play(name: str) -> ArmResult:
+        meter = CodecarbonMeter(config.energy)
+        return play_arm(config, dataset, trace, server.url, terminal, name, meter=meter, watch_processes=True)
+
+    with Client(server.url) as client:
+        follow(client, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+        warm_up(client, others, config.exposure)
+        equal = play("equal")
         budget = config.load.budget_share * float(equal.recounted.sum()) / trace.duration_s
-        put_budget(http, flops_per_second=budget, policy="greenflow")
+        follow(client, flops_per_second=budget)
         terminal.say(
             f"  GreenFlow's budget: {budget / 1e9:.2f} GFLOP/s, {config.load.budget_share:.0%} of what EQUAL spent; "
             f"repricing every {config.load.reprice_every_s:g} s"
         )
-        warm_up(http, dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist(), config.exposure)
+        warm_up(client, others, config.exposure)
         with repricing(config, server, terminal):
             before = job_seconds()
-            greenflow = play_arm(
-                config,
-                dataset,
-                trace,
-                server.url,
-                terminal,
-                "greenflow",
-                meter=CodecarbonMeter(config.energy),
-                watch_processes=True,
-            )
+            greenflow = play("greenflow")
             spent = job_seconds() - before
-            stats: dict[str, Any] = http.get("/v1/stats").raise_for_status().json()
+            stats = client.stats()
     return Played(equal, greenflow, budget, stats, max(spent, 0.0))
 
 
-def put_budget(http: httpx.Client, **values: Any) -> None:
+def follow(client: Client, **order: Any) -> None:
     """Change the budget and wait until every allocator has heard of it."""
-    http.put("/v1/budget", json=values).raise_for_status()
+    client.set_budget(BudgetOrder(**order))
     time.sleep(1.0)
 
 
-def warm_up(http: httpx.Client, users: list[int], k: int) -> None:
+def warm_up(client: Client, users: list[int], k: int) -> None:
     """Answer validation users until compiled kernels and caches are warm; nothing of it is counted."""
     for begin in range(0, len(users), 32):
-        http.post("/v1/recommend", json=[{"user_id": user, "k": k} for user in users[begin : begin + 32]])
+        client.recommend_many(users[begin : begin + 32], k)
 
 
 @contextmanager
@@ -133,7 +122,7 @@ def repricing(config: CascadeConfig, server: Server, terminal: Terminal) -> Iter
     Waits for its first price: starting Ray Data takes seconds of both cores, which are no part of steady traffic.
     """
     jobs = JobSubmissionClient(server.dashboard_url)
-    store = open_prices(config)
+    store = open_store(config.paths.prices)
     before = published(store)
     time.sleep(2 * config.sampling.flush_s)  # until the warm-up's samples are on disk
     declared = configuration.store(config).resolve()
@@ -196,7 +185,7 @@ def last_line(text: str) -> str:
 def write_report(config: CascadeConfig, trained: Trained, played: Played, spike: tuple[float, float] | None) -> Report:
     """Write ``report.json``, ``report.html`` and ``report.png``."""
     calibration = trained.reward.manifest.calibration
-    latest = open_prices(config).latest()
+    latest = open_store(config.paths.prices).latest()
     equal, greenflow, stats = played.equal, played.greenflow, played.stats
     trajectory = trajectory_of(stats["trajectory"], greenflow.started_at)
     if not trajectory:
@@ -222,3 +211,15 @@ def write_report(config: CascadeConfig, trained: Trained, played: Played, spike:
     report.save(config.paths.report_json)
     publish(report, equal, greenflow, config.paths)
     return report
+
+
+def show_report(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
+    """`greenflow report`: print a finished run's report and rebuild its page."""
+    path = config.paths.report_json
+    if not path.exists():
+        raise ArtifactError(f"{path}: no report; run `greenflow demo --run {config.run}` first")
+    report = Report.model_validate_json(path.read_text(encoding="utf-8"))
+    rebuild(config.run)
+    print_report(report, terminal.console, config.paths.report_html)
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result

@@ -22,19 +22,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 
 from greenflow_ray import config as configuration
+from greenflow_ray.client import BudgetOrder, Client
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.energy.metering.live import CodecarbonMeter
 from greenflow_ray.energy.metering.processes import job_seconds
 from greenflow_ray.line import demo
-from greenflow_ray.line.steps import Trained, open_prices, play_arm, prepare_data, train_models
+from greenflow_ray.line.playing import play_arm
+from greenflow_ray.line.preparing import Trained, prepare_data, train_models
 from greenflow_ray.loadtest import windows
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.trace import Rate, Trace, generate
+from greenflow_ray.pricing.store.base import open_store
 from greenflow_ray.report.overhead import overhead
 from greenflow_ray.serving.local.launch import free_port, start
 from greenflow_ray.support.files import whole
@@ -128,21 +130,21 @@ class Operator(threading.Thread):
 
     def run(self) -> None:
         began = time.time()
-        with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as http:
+        with Client(self._url) as client:
             self._wait(began + self._course.halved)
-            self._put(http, "halved", flops_per_second=0.5 * self._budget)
+            self._put(client, "halved", flops_per_second=0.5 * self._budget)
             self._wait(began + self._course.grams)
-            model = http.get("/v1/stats").json()["energy"]["power_model"]
+            model = client.stats()["energy"]["power_model"]
             watts = model["fixed_watts"] + model["joules_per_flop"] * LESS * self._budget
             grams = watts * DIRTY / 1000
-            self._put(http, "grams", flops_per_second=self._budget, grams_per_hour=grams)
+            self._put(client, "grams", flops_per_second=self._budget, grams_per_hour=grams)
             self._wait(began + self._course.dirtier)
             self._grid.grams = DIRTY
             self.done["dirtier"] = {"at": time.time(), "grams_per_kwh": DIRTY, "power_model": model}
 
-    def _put(self, http: httpx.Client, name: str, **limits: float) -> None:
+    def _put(self, client: Client, name: str, **limits: float) -> None:
         at = time.time()
-        answer = http.put("/v1/budget", json=limits).raise_for_status().json()
+        answer = client.set_budget(BudgetOrder(**limits))
         self.done[name] = {"at": at, "order": limits, "in_force": answer["in_force"]}
 
     @staticmethod
@@ -178,7 +180,7 @@ def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, t
         energy = config.energy.model_copy(update={"carbon": carbon})
         with (
             start(config.model_copy(update={"energy": energy}), cpus=CPUS) as server,
-            httpx.Client(base_url=server.url, timeout=30) as http,
+            Client(server.url) as client,
         ):
 
             def arm(name: str) -> ArmResult:
@@ -187,22 +189,22 @@ def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, t
                     config, trained.dataset, trace, server.url, terminal, name, meter=meter, watch_processes=True
                 )
 
-            demo.put_budget(http, flops_per_second=None, policy="fixed", fixed_chain="fullest")
-            demo.warm_up(http, others, config.exposure)
+            demo.follow(client, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+            demo.warm_up(client, others, config.exposure)
             equal = arm("equal")
-            demo.put_budget(http, flops_per_second=budget)
-            demo.warm_up(http, others, config.exposure)
+            demo.follow(client, flops_per_second=budget)
+            demo.warm_up(client, others, config.exposure)
             with demo.repricing(config, server, terminal):
-                before, jobs = http.get("/v1/stats").json(), job_seconds()
-                latest = open_prices(config).latest()
+                before, jobs = client.stats(), job_seconds()
+                latest = open_store(config.paths.prices).latest()
                 operator = Operator(server.url, course, budget, grid)
                 operator.start()
                 greenflow = arm("greenflow")
                 spent = job_seconds() - jobs
                 operator.join()
                 time.sleep(config.budget.settle_s + config.energy.window_s)
-                after = http.get("/v1/stats").json()
-                newest = open_prices(config).latest()
+                after = client.stats()
+                newest = open_store(config.paths.prices).latest()
     published = (newest.version if newest else 0) - (latest.version if latest else 0)
     return Played(equal, greenflow, budget, before, after, spent, operator.done, published)
 

@@ -18,7 +18,7 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.storage import load
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.line import steps
+from greenflow_ray.line import playing
 from greenflow_ray.support.terminal import Terminal
 from tests.loadtest.server import StubServer, ordinary
 
@@ -44,7 +44,7 @@ def config(tmp_path: Path) -> CascadeConfig:
 
 def test_the_options_change_the_declared_trace(config: CascadeConfig) -> None:
     with StubServer() as server:
-        totals = steps.play_load(
+        totals = playing.play_load(
             config, server.base_url, QUIET, name="a", shape="constant", requests_per_second=80, duration_s=None
         )
     assert 15 <= totals["requests"] <= 70  # 40 expected, 30 × 0.5 s = 15 without the option
@@ -58,7 +58,7 @@ def test_a_file_is_replayed_unknown_users_included(config: CascadeConfig, tmp_pa
     path = tmp_path / "trace.csv"
     pa.csv.write_csv(pa.table({"time": np.linspace(1e9, 1e9 + 0.3, 4), "user_id": users}), path)
     with StubServer() as server:
-        totals = steps.play_load(config, server.base_url, QUIET, name="b", replayed=path)
+        totals = playing.play_load(config, server.base_url, QUIET, name="b", replayed=path)
         assert [body["user_id"] for body in server.asked] == users
     assert (totals["requests"], totals["errors"]) == (4, 0)
 
@@ -69,7 +69,7 @@ def test_a_file_is_replayed_without_a_run(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("time,user_id\n0,1\n0.1,2\n")
     with StubServer(lambda server, body: ordinary(server, {"k": 3, **body})) as server:
-        totals = steps.play_load(declared, server.base_url, QUIET, name="b", replayed=path, criticality="critical")
+        totals = playing.play_load(declared, server.base_url, QUIET, name="b", replayed=path, criticality="critical")
         assert [set(body) for body in server.asked] == [{"user_id", "request_id", "criticality"}] * 2
         assert server.feedback == []
     assert (totals["answered"], totals["clicks"]) == (2, 0)
@@ -95,10 +95,10 @@ def test_clicks_are_judged_unless_told_not_to(config: CascadeConfig) -> None:
         return ordinary(server, body) | {"items": items}
 
     with StubServer(all_items) as server:
-        judged = steps.play_load(config, server.base_url, QUIET, name="a", k=100)
+        judged = playing.play_load(config, server.base_url, QUIET, name="a", k=100)
         assert server.feedback
         server.feedback.clear()
-        free = steps.play_load(config, server.base_url, QUIET, name="b", k=100, judged=False)
+        free = playing.play_load(config, server.base_url, QUIET, name="b", k=100, judged=False)
         assert server.feedback == []
     assert judged["clicks"] > 0
     assert free["clicks"] == 0
@@ -106,9 +106,9 @@ def test_clicks_are_judged_unless_told_not_to(config: CascadeConfig) -> None:
 
 def test_a_replayed_file_is_not_changed(config: CascadeConfig, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"requests_per_second: .* leave these out"):
-        steps.play_load(config, "http://127.0.0.1:9", QUIET, name="c", replayed=tmp_path / "t", requests_per_second=3)
+        playing.play_load(config, "http://127.0.0.1:9", QUIET, name="c", replayed=tmp_path / "t", requests_per_second=3)
 
 
 def test_a_shape_that_there_is_not_is_refused(config: CascadeConfig) -> None:
     with pytest.raises(ConfigError, match=r"load\.shape"):
-        steps.play_load(config, "http://127.0.0.1:9", QUIET, name="c", shape="square")
+        playing.play_load(config, "http://127.0.0.1:9", QUIET, name="c", shape="square")
