@@ -26,7 +26,7 @@ from greenflow_ray.serving.app import check
 from greenflow_ray.serving.local.launch import free_port
 from greenflow_ray.support.terminal import Terminal
 from tests.serving.fakes import PATIENCE_S, PATIENT
-from tests.test_readme import TEXT, blocks
+from tests.test_readme import ROOT, TEXT, blocks
 
 SECTION = TEXT[TEXT.index("## Bring your own cascade") : TEXT.index("## Budgets, energy and carbon")]
 FRESH = 10**9
@@ -34,9 +34,11 @@ FRESH = 10**9
 
 
 def files() -> dict[str, str]:
-    """The section's files by the name in their first line."""
-    named = [text for text in blocks("python") + blocks("yaml") if text.startswith("# ") and text in SECTION]
-    return {text.splitlines()[0][2:]: text for text in named}
+    """The team's modules, and the section's YAML by the name in its first line."""
+    modules = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "deployments" / "own").glob("*.py")}
+    assert all(f"deployments/own/{name}" in SECTION for name in modules)
+    (declared,) = [text for text in blocks("yaml") if text in SECTION]
+    return modules | {declared.splitlines()[0][2:]: declared}
 
 
 def commands() -> dict[str, list[str]]:

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from greenflow_ray import config as configuration
 from greenflow_ray.cli import app
 from greenflow_ray.serving.http.routes import Service, build_web
+from tests.test_client import url as url
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,10 +76,11 @@ def test_make_help_runs() -> None:
         assert f"make {target}" in shown
 
 
-def test_python_snippets_run() -> None:
+def test_python_snippets_run(url: str) -> None:
     snippets = blocks("python")
     assert snippets
-    for snippet in snippets:
+    for snippet in snippets:  # the application that answers them is a stand-in
+        snippet = snippet.replace("http://127.0.0.1:8000", url)
         subprocess.run([sys.executable, "-c", snippet], check=True, cwd=ROOT)
 
 

@@ -66,7 +66,7 @@ def test_a_failing_disk_drops_counts_and_recovers(tmp_path: Path) -> None:
     folder.write_text("not a folder")
     log = SampleLog(folder, SPACE, SETTINGS, start=False)
     log.add(**batch(4))
-    assert log._log.flush() is None
+    assert log.flush() is None
     assert (log.dropped, log.written) == (4, 0)
     folder.unlink()
     log.add(**batch(10))

@@ -16,7 +16,7 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.energy.metering.thread_seconds import Crew
 from greenflow_ray.serving.allocator.begun import finished
 from greenflow_ray.serving.allocator.core import Allocator
-from greenflow_ray.serving.ledger.client import Exchange
+from greenflow_ray.serving.ledger.exchange import Exchange
 from greenflow_ray.serving.logs.samples import SampleLog
 from greenflow_ray.serving.metrics import AllocatorMetrics
 from greenflow_ray.serving.sources import Source, load_source

@@ -21,7 +21,7 @@ from greenflow_ray.serving.gateway.cascade_path import Busy, CascadePath, PathSe
 from greenflow_ray.serving.gateway.receipts import Receipts
 from greenflow_ray.serving.gateway.recommender import Recommender
 from greenflow_ray.serving.http.routes import build_web
-from greenflow_ray.serving.ledger.client import Exchange
+from greenflow_ray.serving.ledger.exchange import Exchange
 from greenflow_ray.serving.ledger.order import BudgetOrder
 from greenflow_ray.serving.logs.clicks import FeedbackLog
 from greenflow_ray.serving.metrics import GatewayMetrics

@@ -21,23 +21,11 @@ FEEDBACK_SCHEMA = pa.schema(
 )
 
 
-class FeedbackLog:
+class FeedbackLog(ParquetLog):
     """Writes reported clicks (schema: ``FEEDBACK_SCHEMA``)."""
 
     def __init__(self, folder: Path, settings: SamplingConfig, *, start: bool = True) -> None:
-        self._log = ParquetLog(
-            folder,
-            FEEDBACK_SCHEMA,
-            name="feedback",
-            flush_s=settings.flush_s,
-            buffer_rows=settings.buffer_rows,
-            start=start,
-        )
-
-    @property
-    def dropped(self) -> int:
-        """Clicks lost to a full buffer or a failing disk."""
-        return self._log.dropped
+        super().__init__(folder, FEEDBACK_SCHEMA, settings, name="feedback", start=start)
 
     def add(self, time: float, clicks: Sequence[tuple[str, Sequence[int]]]) -> bool:
         """Log ``(request id, clicked item ids)`` pairs received at ``time`` (Unix seconds); False if dropped."""
@@ -45,8 +33,4 @@ class FeedbackLog:
         if not ids:
             return True
         items = np.array([item for _, row in clicks for item in row], dtype=np.int64)
-        return self._log.append({"time": np.full(len(ids), time), "request_id": ids, "item_id": items}, len(ids)) > 0
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._log.close()
+        return self.append({"time": np.full(len(ids), time), "request_id": ids, "item_id": items}, len(ids)) > 0

@@ -19,20 +19,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from greenflow_ray.config import SamplingConfig
+
 log = logging.getLogger(__name__)
 
 
 class ParquetLog:
-    """Buffers batches of rows and writes them as one file every ``flush_s`` seconds."""
+    """Buffers batches of rows and writes them as one file every ``flush_s`` seconds.
+
+    Attributes:
+        written: rows that lie in files.
+        dropped: rows lost to a full buffer or a failing disk.
+    """
 
     def __init__(
         self,
         folder: Path,
         schema: pa.Schema,
+        settings: SamplingConfig,
         *,
         name: str,
-        flush_s: float,
-        buffer_rows: int,
         clock: Callable[[], float] = time.time,
         start: bool = True,
     ) -> None:
@@ -40,8 +46,7 @@ class ParquetLog:
         self._folder = folder
         self._schema = schema
         self._name = name
-        self._flush_s = flush_s
-        self._buffer_rows = buffer_rows
+        self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -63,7 +68,7 @@ class ParquetLog:
         Never blocks on the disk; whole batches are dropped while the buffer is full.
         """
         with self._lock:
-            if self._rows + rows > self._buffer_rows or self._closing.is_set():
+            if self._rows + rows > self._settings.buffer_rows or self._closing.is_set():
                 self.dropped += rows
                 return 0
             self._batches.append((columns, rows))
@@ -105,7 +110,7 @@ class ParquetLog:
         self.flush()
 
     def _loop(self) -> None:
-        while not self._closing.wait(self._flush_s):
+        while not self._closing.wait(self._settings.flush_s):
             self.flush()
 
     def _write(self, batches: list[Mapping[str, Any]]) -> Path:

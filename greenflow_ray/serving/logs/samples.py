@@ -39,29 +39,12 @@ def sample_schema(space: ChainSpace) -> pa.Schema:
     return pa.schema(fields, metadata=metadata)
 
 
-class SampleLog:
+class SampleLog(ParquetLog):
     """Writes a sample of an allocator's decisions (schema: :func:`sample_schema`)."""
 
     def __init__(self, folder: Path, space: ChainSpace, settings: SamplingConfig, *, start: bool = True) -> None:
+        super().__init__(folder, sample_schema(space), settings, name="samples", start=start)
         self._rate = settings.rate
-        self._log = ParquetLog(
-            folder,
-            sample_schema(space),
-            name="samples",
-            flush_s=settings.flush_s,
-            buffer_rows=settings.buffer_rows,
-            start=start,
-        )
-
-    @property
-    def written(self) -> int:
-        """Rows that lie in files."""
-        return self._log.written
-
-    @property
-    def dropped(self) -> int:
-        """Rows lost to a full buffer or a failing disk."""
-        return self._log.dropped
 
     def add(
         self,
@@ -97,8 +80,4 @@ class SampleLog:
             "sampling_rate": np.full(rows, self._rate, dtype=np.float32),
         }
         if rows:
-            self._log.append(columns, rows)
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._log.close()
+            self.append(columns, rows)
