@@ -20,6 +20,12 @@ GreenFlowError                 base; printed on one line by the command line, ex
 
 from __future__ import annotations
 
+__all__ = [
+    "ArtifactError", "ConfigError", "CorruptRecord", "DataError", "GreenFlowError", "InfeasibleBudget", "InvalidInput",
+    "LeaseLost", "Overloaded", "PortInUse", "PricingInputError", "Refused", "ResourceProblem", "StoreError",
+    "Unavailable", "VersionConflict",
+]  # fmt: skip
+
 
 class GreenFlowError(Exception):
     """Base of all errors raised on purpose; its text is one line a user can act on."""

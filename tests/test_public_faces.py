@@ -45,6 +45,20 @@ FACES = {
     "evaluation": """
         Evaluation Plan evaluate
     """,
+    "config": """
+        DEFAULT TRAINED BudgetConfig BudgetFields CarbonConfig CascadeConfig DataConfig EnergyConfig Limits LoadConfig
+        ModelConfig ReplicaConfig RewardConfig RunPaths SamplingConfig ScheduledLimits Section ServingConfig SplitConfig
+        StageConfig TrainingConfig builtin dump load parse store validated
+    """,
+}
+MODULES = {
+    "chains": "Chain ChainSpace Choice ModelCost Stage",
+    "client": "Answer AsyncClient BudgetOrder Client Receipt",
+    "errors": """
+        ArtifactError ConfigError CorruptRecord DataError GreenFlowError InfeasibleBudget InvalidInput LeaseLost
+        Overloaded PortInUse PricingInputError Refused ResourceProblem StoreError Unavailable VersionConflict
+    """,
+    "ragged": "Ragged",
 }
 
 
@@ -53,8 +67,15 @@ def test_its_names_are_these_and_lead_somewhere(package: str) -> None:
     face = import_module(f"greenflow_ray.{package}")
     assert sorted(face.__all__) == sorted(FACES[package].split())
     for name in face.__all__:
-        assert getattr(face, name).__name__ == name
+        assert getattr(getattr(face, name), "__name__", name) == name
     assert not set(face.__all__) & {module.name for module in iter_modules(face.__path__)}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_modules_names_are_these(module: str) -> None:
+    face = import_module(f"greenflow_ray.{module}")
+    assert sorted(face.__all__) == sorted(MODULES[module].split())
+    assert all(hasattr(face, name) for name in face.__all__)
 
 
 def test_importing_them_imports_nothing_dear() -> None:
