@@ -17,11 +17,15 @@ __all__ = ["Chain", "ChainSpace", "Choice", "ModelCost", "Stage"]
 
 @dataclass(frozen=True)
 class ModelCost:
-    """What one model instance costs: ``flops_per_item`` for each scored item, ``flops_per_request`` once a request."""
+    """What one model instance costs: ``flops_per_item`` for each scored item, ``flops_per_request`` once a request.
+
+    ``scales`` are those of its stage's item scales that it may score; empty: all.
+    """
 
     name: str
     flops_per_item: int
     flops_per_request: int = 0
+    scales: tuple[int, ...] = ()
 
     def cost(self, items: int) -> int:
         """FLOPs to score ``items`` candidates of one request."""
@@ -73,8 +77,11 @@ class ChainSpace:
         for stage in self.stages:
             if not stage.pool or not stage.scales:
                 raise ConfigError(f"stage {stage.name!r} has no model or no item scale; give it at least one of each")
+            for model in stage.pool:
+                if foreign := sorted(set(model.scales) - set(stage.scales)):
+                    raise ConfigError(f"model {model.name!r}: scales: {foreign[0]} is none of stage {stage.name!r}'s")
         options = [
-            [(Choice(m.name, n), m.cost(n)) for m, n in itertools.product(stage.pool, sorted(stage.scales))]
+            [(Choice(m.name, n), m.cost(n)) for m in stage.pool for n in sorted(m.scales or stage.scales)]
             for stage in self.stages
         ]
         chains = tuple(

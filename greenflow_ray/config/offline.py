@@ -23,6 +23,7 @@ class ModelConfig(Section):
     factory: str = TRAINED
     weights: Path | None = Field(default=None, description="default: <run>/models/<name>.safetensors")
     args: dict[str, Any] = Field(default_factory=dict)
+    scales: tuple[int, ...] = Field(default=(), description="those of the stage's scales that it may score; []: all")
 
 
 class StageConfig(Section):

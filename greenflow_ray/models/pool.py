@@ -69,7 +69,8 @@ def chain_space(config: CascadeConfig, pool: Mapping[str, Scorer], n_items: int)
         if missing:
             raise ConfigError(f"stage {stage.name!r}: model {missing[0]!r} is not loaded; run `greenflow train` first")
         models = tuple(
-            ModelCost(m.name, int(pool[m.name].flops_per_item), int(pool[m.name].flops_per_request)) for m in stage.pool
+            ModelCost(m.name, int(pool[m.name].flops_per_item), int(pool[m.name].flops_per_request), m.scales)
+            for m in stage.pool
         )
         stages.append(Stage(stage.name, models, (n_items,) if stage.scales == "corpus" else stage.scales))
     return ChainSpace(tuple(stages))

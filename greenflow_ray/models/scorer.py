@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import RequestBatch
+from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.ragged import Ragged
 
@@ -48,6 +49,22 @@ class BareCorpusScorer(BareScorer, Protocol):
 @runtime_checkable
 class CorpusScorer(Scorer, BareCorpusScorer, Protocol):
     """A corpus scorer that says what it costs."""
+
+
+class AsRanked:
+    """No model: the list as the stage before left it. Its work is the request's for nothing."""
+
+    flops_per_item = flops_per_request = 0
+
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:  # noqa: ARG002
+        """0 for a row's first candidate, −1 for the next and so on, float32 ``[total]``."""
+        starts = np.repeat(candidates.offsets[:-1], candidates.lengths)
+        return (starts - np.arange(len(candidates.values))).astype(np.float32)
+
+
+def as_ranked(weights: Path, catalog: Catalog) -> AsRanked:  # noqa: ARG001
+    """A pool entry's factory: ``{name: none, factory: "greenflow_ray.models.scorer:as_ranked", scales: [20]}``."""
+    return AsRanked()
 
 
 def vet(scorer: BareScorer, scores: Any, *shape: int) -> npt.NDArray[np.float32]:

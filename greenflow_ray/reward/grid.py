@@ -11,7 +11,7 @@ import numpy.typing as npt
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Clicks, RequestBatch
-from greenflow_ray.models.scorer import CorpusScorer, Scorer
+from greenflow_ray.models.scorer import AsRanked, CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
 
@@ -60,6 +60,10 @@ class ChainRunner:
             mine = [p for p in prefixes if p[-1][0] == model.name]
             if not mine:
                 continue
+            if isinstance(self.pool[model.name], AsRanked):  # its order is its parent's, not one of its own
+                for prefix in mine:
+                    self._as_ranked(places[prefix[:-1]], prefix, last, following, out)
+                continue
             needed = np.zeros((len(requests), self.n_items), dtype=bool)
             for parent in dict.fromkeys(p[:-1] for p in mine):
                 widest = max(p[-1][1] for p in mine if p[:-1] == parent)
@@ -75,6 +79,16 @@ class ChainRunner:
                 _keep(order, places[prefix[:-1]], limit, last, held)
         if not last:
             self._descend(requests, k + 1, following, out)
+
+    def _as_ranked(self, parent: I32, prefix: Prefix, last: bool, following: dict[Prefix, I32], out: I32) -> None:
+        """What a stage without a model keeps: the first of its parent's order."""
+        kept = np.where(parent < prefix[-1][1], parent, ABSENT)
+        if not last:
+            following[prefix] = kept
+            return
+        first = np.argsort(kept, axis=1, kind="stable")[:, : self.exposure].astype(np.int32)
+        held = np.take_along_axis(kept, first, axis=1) < ABSENT
+        out[:, self._chains[prefix], : first.shape[1]] = np.where(held, first, -1)
 
     def _ordered(self, requests: RequestBatch, name: str, needed: npt.NDArray[np.bool_], *, whole: bool) -> I32:
         """The ``needed`` items of every request, best first by model ``name``, then -1; int32 ``[B, most]``."""

@@ -70,7 +70,7 @@ def test_what_the_cascades_see_is_what_they_say() -> None:
 
 
 def test_an_unknown_cascade_names_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"cascade 'Z': .* use one of A, C, D, full, or --config FILE") as told:
+    with pytest.raises(ConfigError, match=r"cascade 'Z': .* use one of A, C, D, full, paper, or --config FILE") as told:
         builtin("Z")
     assert "\n" not in str(told.value)
 

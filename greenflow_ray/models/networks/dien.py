@@ -52,9 +52,10 @@ class Dien(Attentive):
 
     def interests(self, history: Tensor) -> Tensor:
         """Interest states ``[B, L, interest]`` of history vectors ``[B, L, width]``."""
-        state = torch.zeros(len(history), self.args.interest)
+        steps = self.extract_input(history)
+        state = steps.new_zeros(len(history), self.args.interest)
         states = []
-        for inputs in self.extract_input(history).unbind(1):
+        for inputs in steps.unbind(1):
             keep, new = _gates(inputs, self.extract_state(state))
             state = torch.lerp(new, state, torch.sigmoid(keep))
             states.append(state)
@@ -75,10 +76,10 @@ class Dien(Attentive):
         vectors = items[0]
         logits = self.attention.logits(matrix, offset, vectors)
         open_gate = torch.sigmoid(logits) * mask.unsqueeze(1)
-        state = vectors.new_zeros(*vectors.shape[:2], self.args.interest)
+        state = evolve.new_zeros(*vectors.shape[:2], self.args.interest)
         for inputs, relevance in zip(evolve.unsqueeze(2).unbind(1), open_gate.unsqueeze(3).unbind(2), strict=True):
             keep, new = _gates(inputs, self.evolve_state(state))
-            state = torch.lerp(state, new, torch.sigmoid(keep) * relevance)
+            state = torch.lerp(state, new, torch.sigmoid(keep) * relevance.to(keep.dtype))
         return self._judge(logits, users, items, state)
 
     def training_step(self, inputs: UserInputs, candidates: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:

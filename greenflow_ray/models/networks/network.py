@@ -135,7 +135,7 @@ class Network(nn.Module, ABC):
             parts.append((history * share).sum(1))
             if self.args.sees("popularity"):
                 parts.append((F.embedding(inputs.history, self.popularity) * share).sum(1))
-        return torch.cat(parts, 1) if parts else torch.zeros(len(inputs.history), 1)
+        return torch.cat(parts, 1) if parts else inputs.mask.new_zeros(len(inputs.history), 1)
 
 
 def pick(tables: Tensors, items: Tensor) -> Tensors:
@@ -159,11 +159,18 @@ class TorchScorer:
     """Serves a network: :class:`~greenflow_ray.models.scorer.Scorer` over ragged batches."""
 
     def __init__(self, network: Network) -> None:
+        """The network becomes this scorer's: it may change to ``args.precision``."""
         self.network = network.eval()
         self.flops_per_item = network.flops.per_item
         self.flops_per_request = network.flops.per_request
+        self._dtype = getattr(torch, network.args.precision)
         with torch.inference_mode():
-            self.tables = tuple(t.contiguous() for t in network.tables())
+            self.tables = tuple(t.to(self._dtype).contiguous() for t in network.tables())
+        network.to(self._dtype)
+
+    def _users(self, requests: RequestBatch) -> Tensors:
+        inputs = UserInputs.of(requests, self.network.sizes).to(self._dtype)
+        return self.network.users(inputs, self.tables)
 
     def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
         """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``.
@@ -176,13 +183,13 @@ class TorchScorer:
             return out
         items = torch.from_numpy(candidates.values.astype(np.int64))
         with torch.inference_mode():
-            users = self.network.users(UserInputs.of(requests, self.network.sizes), self.tables)
+            users = self._users(requests)
             for rows, block in equal_blocks(candidates, PAIRS):
                 who = torch.from_numpy(rows)
                 mine = users if len(rows) == len(requests) else tuple(u[who] for u in users)
                 chosen = items[torch.from_numpy(block)]
                 scores = self.network.match(mine, pick(self.tables, chosen))
-                out[block] = scores.numpy()
+                out[block] = scores.float().numpy()
         return out
 
 
@@ -192,8 +199,9 @@ class TorchCorpusScorer(TorchScorer):
     def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
         """Scores of every item, float32 ``[B, n_items]``."""
         with torch.inference_mode():
-            users = self.network.users(UserInputs.of(requests, self.network.sizes), self.tables)
-            scores: npt.NDArray[np.float32] = self.network.match_corpus(users, self.tables).numpy()
+            scores: npt.NDArray[np.float32] = (
+                self.network.match_corpus(self._users(requests), self.tables).float().numpy()
+            )
             return scores
 
 

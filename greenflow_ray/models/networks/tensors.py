@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,13 @@ class NetworkArgs(Section, ABC):
     width: int = Field(default=64, ge=1, description="width of item vectors")
     context_width: int = Field(default=32, ge=1, description="width of the context embedding")
     passes: int = Field(default=1, ge=1, description="epochs for each of training.epochs: cheap models take more")
+    history: int | None = Field(default=None, ge=1, description="history items attended to; null: history_length")
+    loss: Literal["logistic", "softmax"] = Field(
+        default="logistic", description="of each click and non-click, or of each click against its user's non-clicks"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of training's and scoring's products; weights are kept as float32"
+    )
 
     @abstractmethod
     def flops(self, history: int) -> Flops:
@@ -84,6 +91,10 @@ class UserInputs:
     history: torch.Tensor
     mask: torch.Tensor
     shares: torch.Tensor | None = None
+
+    def to(self, dtype: torch.dtype) -> UserInputs:
+        """The same with numbers of this type."""
+        return replace(self, mask=self.mask.to(dtype), shares=None if self.shares is None else self.shares.to(dtype))
 
     @classmethod
     def of(cls, requests: RequestBatch, sizes: Sizes) -> UserInputs:

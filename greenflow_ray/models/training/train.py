@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,10 +22,10 @@ from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.networks.network import Network, scorer_for
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes
-from greenflow_ray.models.scorer import BareScorer, vet
+from greenflow_ray.models.scorer import AsRanked, BareScorer, vet
 from greenflow_ray.models.training import artifacts
 from greenflow_ray.models.training.factors import click_factors
-from greenflow_ray.models.training.sampling import Sampler, evaluation_pairs
+from greenflow_ray.models.training.sampling import Batch, Sampler, evaluation_pairs
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.progress import Progress, silent
 
@@ -95,7 +96,9 @@ def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: Model
     """The row of a model that is not ours to train."""
     scorer = pool.make_scorer(config, model, dataset.catalog)
     flops = costs.declared(scorer, model.name) or Flops(0, 0)
-    score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
+    score = float("nan")
+    if not isinstance(scorer, AsRanked):
+        score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
     return ModelRow(stage, model.name, flops.per_item, flops.per_request, 0, score, reused=True)
 
 
@@ -119,7 +122,7 @@ def _train_one(
             stage=stage,
             architecture=architecture,
             args=args.model_dump(mode="json"),
-            history_length=config.history_length,
+            history_length=network.sizes.history,
             user_tokens=network.sizes.user_tokens,
             digest=digest,
             catalog=pool.catalog_digest(dataset.catalog),
@@ -127,7 +130,7 @@ def _train_one(
             flops_per_item=network.flops.per_item,
             flops_per_request=network.flops.per_request,
             parameters=sum(p.numel() for p in network.parameters()),
-            auc=auc(scorer_for(network), dataset, validation, config.seed),
+            auc=auc(scorer_for(deepcopy(network)), dataset, validation, config.seed),
         )
         held = sealed.save(weights, network.state_dict(), manifest)
     return ModelRow(
@@ -143,13 +146,13 @@ def fit(
     args: NetworkArgs,
     report: Progress = silent,
 ) -> Network:
-    """Train one network on the training users' ``clicks``: binary cross-entropy, Adam, rate falling linearly to zero.
+    """Train one network on the training users' ``clicks``: ``args.loss``, Adam, rate falling linearly to zero.
 
     Deterministic for a seed and a number of torch threads; torch's global generator is left as it was.
     """
     settings = config.training
     rng = np.random.default_rng([config.seed, 0x7124])
-    sizes = Sizes.of(dataset, config.history_length)
+    sizes = Sizes.of(dataset, args.history or config.history_length)
     sampler = Sampler(dataset, clicks, settings, sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -164,11 +167,9 @@ def fit(
     for _ in range(epochs):
         for batch in sampler.epoch(rng):
             optimiser.zero_grad(set_to_none=True)
-            scores, extra = network.training_step(batch.inputs, batch.candidates, batch.noise)
-            loss = F.binary_cross_entropy_with_logits(
-                scores + batch.shift, batch.labels, batch.weights, reduction="sum"
-            )
-            loss = loss / batch.weights.sum().clamp(min=1)
+            with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
+                scores, extra = network.training_step(batch.inputs, batch.candidates, batch.noise)
+            loss = LOSSES[args.loss](scores.float() + batch.shift, batch)
             (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimiser.step()
@@ -178,6 +179,23 @@ def fit(
             if step % 10 == 0 or step == total:
                 report(f"step {step} of {total}, loss {average:.3f}", step / total)
     return network.eval()
+
+
+def logistic(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Mean binary cross-entropy of clicks and non-clicks."""
+    summed = F.binary_cross_entropy_with_logits(logits, batch.labels, batch.weights, reduction="sum")
+    return summed / batch.weights.sum().clamp(min=1)
+
+
+def softmax(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Mean, over clicks, of the cross-entropy of a click among itself and its user's sampled non-clicks."""
+    clicks = int(batch.labels[0].sum())
+    others = logits[:, clicks:].masked_fill(batch.weights[:, clicks:] == 0, -torch.inf).logsumexp(1, keepdim=True)
+    used = batch.weights[:, :clicks]
+    return (F.softplus(others - logits[:, :clicks]) * used).sum() / used.sum().clamp(min=1)
+
+
+LOSSES = {"logistic": logistic, "softmax": softmax}
 
 
 def auc(scorer: BareScorer, dataset: Dataset, clicks: Clicks, seed: int) -> float:
