@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from greenflow_ray import config as configuration
 from greenflow_ray.cli.options import DEFAULT_RUN, AsJson, Config, Force, Format, Run, Seed, Source, app, resolve, show
+from greenflow_ray.config import CascadeConfig
+from greenflow_ray.errors import GreenFlowError
 from greenflow_ray.support.terminal import Terminal
 
 PANEL = "Data and models"
@@ -12,7 +14,23 @@ PANEL = "Data and models"
 @app.command("config", rich_help_panel=PANEL)
 def config_command(run: Run = DEFAULT_RUN, config: Config = None, seed: Seed = None) -> None:
     """Print the whole configuration as YAML: a starting point for your own cascade."""
-    print(configuration.dump(resolve(run, config, seed)), end="")
+    resolved = resolve(run, config, seed)
+    print(configuration.dump(resolved), end="")
+    if "auto" in str(resolved.serving.place):
+        print("# serving.place: auto")
+        for line in placement_of(resolved):
+            print(f"#   {line}")
+
+
+def placement_of(config: CascadeConfig) -> list[str]:
+    """Where everything would run and why, a line each, or why that is not known yet."""
+    from greenflow_ray.serving.app import check
+    from greenflow_ray.serving.placement import told
+
+    try:
+        return told(check(config)[2])
+    except GreenFlowError as error:
+        return [f"known once everything is trained ({error})"]
 
 
 @app.command(rich_help_panel=PANEL)

@@ -15,9 +15,10 @@ from greenflow_ray.config.offline import (
 )
 from greenflow_ray.config.paths import RunPaths
 from greenflow_ray.config.section import Section
-from greenflow_ray.config.serving import LoadConfig, ReplicaConfig, ServingConfig
+from greenflow_ray.config.serving import ALLOCATOR, LoadConfig, ReplicaConfig, ServingConfig
 
 __all__ = [
+    "ALLOCATOR",
     "DEFAULT",
     "TRAINED",
     "BudgetConfig",

@@ -14,7 +14,7 @@ from greenflow_ray.config.energy import EnergyConfig
 from greenflow_ray.config.offline import DataConfig, RewardConfig, StageConfig, TrainingConfig
 from greenflow_ray.config.paths import RunPaths
 from greenflow_ray.config.section import Section
-from greenflow_ray.config.serving import LoadConfig, ServingConfig
+from greenflow_ray.config.serving import ALLOCATOR, LoadConfig, ServingConfig
 from greenflow_ray.errors import ConfigError
 
 
@@ -54,6 +54,9 @@ class CascadeConfig(Section):
         unknown = sorted(set(self.serving.models) - set(names))
         if unknown:
             raise ValueError(f"serving.models: no model is called {unknown[0]!r}; use one of {', '.join(names)}")
+        places = [stage.name for stage in self.stages] + [ALLOCATOR]
+        if not isinstance(self.serving.place, str) and (strange := sorted(set(self.serving.place) - set(places))):
+            raise ValueError(f"serving.place: nothing is called {strange[0]!r}; use one of {', '.join(places)}")
         return self
 
     @property

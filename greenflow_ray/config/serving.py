@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from greenflow_ray.config.section import Section
+
+ALLOCATOR = "allocator"
+"""Its name among the stages', as a deployment's and in ``place``."""
+Where = Literal["deployment", "gateway", "auto"]
 
 
 class ReplicaConfig(Section):
@@ -14,6 +18,7 @@ class ReplicaConfig(Section):
 
     replicas: int = Field(default=1, ge=1)
     cpus: float = Field(default=0.1, gt=0, description="CPUs Ray reserves for each replica")
+    gpus: float = Field(default=0.0, ge=0, description="GPUs Ray reserves for each replica")
     threads: int = Field(default=1, ge=1, description="torch threads of each replica")
     max_ongoing: int = Field(default=64, ge=1)
     max_queued: int = Field(default=512, ge=1)
@@ -43,19 +48,32 @@ class ServingConfig(Section):
         default="greenflow_ray.serving.sources:prepared",
         description="import path of factory(config) -> Source(catalog, features)",
     )
-    allocate_in: Literal["deployment", "gateway"] = Field(
+    place: Where | dict[str, Where] = Field(
         default="deployment",
-        description="deployment: allocators are replicas and scale by themselves; gateway: each gateway has one of its "
-        "own, which saves a message a batch and is right unless the reward model is heavy",
+        description="deployment: replicas of their own, which scale by themselves; gateway: in every gateway, which "
+        "saves a message a batch; auto: wherever it is cheaper. For all, or by stage's name and `allocator`",
     )
     gateway: ReplicaConfig = ReplicaConfig(max_ongoing=4096, max_queued=4096)
     allocator: ReplicaConfig = Field(
-        default=ReplicaConfig(), description="of allocate_in: deployment; in a gateway only its threads count"
+        default=ReplicaConfig(), description="of a deployment; in a gateway only its threads count"
     )
     stage: ReplicaConfig = ReplicaConfig()
     models: dict[str, ReplicaConfig] = Field(
         default_factory=dict, description="of single model instances, by name; the others are as `stage` says"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, data: Any) -> Any:
+        """``allocate_in`` said where the allocator is placed, and stages were deployments."""
+        if not isinstance(data, dict) or "allocate_in" not in data:
+            return data
+        rest = {name: value for name, value in data.items() if name != "allocate_in"}
+        return rest | {"place": {ALLOCATOR: data["allocate_in"]}}
+
+    def place_of(self, name: str) -> Where:
+        """Where the stage, or ``allocator``, is to run."""
+        return self.place if isinstance(self.place, str) else self.place.get(name, "deployment")
 
     def replicas_of(self, model: str) -> ReplicaConfig:
         """Size and limits of a model instance's deployment."""

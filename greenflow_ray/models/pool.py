@@ -19,7 +19,7 @@ from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.datasets.storage import file_sha256
 from greenflow_ray.errors import ArtifactError, ConfigError
 from greenflow_ray.models.costing import costs
-from greenflow_ray.models.scorer import BareScorer, Scorer
+from greenflow_ray.models.scorer import AsRanked, BareScorer, Scorer
 from greenflow_ray.support.imports import import_object
 from greenflow_ray.support.keep import digest
 
@@ -35,6 +35,8 @@ def load_pool(config: CascadeConfig, catalog: Catalog) -> dict[str, Scorer]:
 def load_model(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> Scorer:
     """One model, as :func:`load_pool` loads it: whatever builds a chain space sees the same costs."""
     scorer = make_scorer(config, model, catalog)
+    if isinstance(scorer, AsRanked):
+        return scorer
     if config.costs != "declared":
         return costs.costed(scorer, costs.in_force(config, measured(config, model, catalog)))
     if costs.declared(scorer, model.name) is None or not isinstance(scorer, Scorer):

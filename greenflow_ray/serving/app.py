@@ -12,12 +12,14 @@ from ray.serve.schema import LoggingConfig
 
 from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
-from greenflow_ray.config import CascadeConfig, ReplicaConfig
+from greenflow_ray.config import ALLOCATOR, CascadeConfig, ReplicaConfig
 from greenflow_ray.energy.carbon.last_known import source_for
 from greenflow_ray.errors import ConfigError
+from greenflow_ray.models.costing import costs
 from greenflow_ray.models.pool import chain_space, load_pool
-from greenflow_ray.serving.allocator.replica import ALLOCATOR, AllocatorReplica
+from greenflow_ray.serving.allocator.replica import AllocatorReplica
 from greenflow_ray.serving.gateway.replica import Gateway
+from greenflow_ray.serving.placement import FLOPS_PER_SECOND, Place, placed
 from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.stages.replica import StageReplica
 from greenflow_ray.support.imports import import_object
@@ -32,12 +34,12 @@ def build(args: dict[str, Any]) -> serve.Application:
     Models, reward model and data are loaded once here, so that what is wrong with them is said in one line before
     any replica starts. Raises ConfigError, DataError, ArtifactError.
     """
-    config, space = check(read_config(args))
+    config, space, places = check(read_config(args))
     # Sessions sort by time: the ledger follows the newest.
     session = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
     serving = config.serving
     allocator = None
-    if serving.allocate_in == "deployment":
+    if not places[ALLOCATOR].lane:
         deployment = _deployment(AllocatorReplica, ALLOCATOR, serving.allocator, serving.deadline_s)
         allocator = deployment.bind(session, config, space)
     stages = {
@@ -46,6 +48,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         ).bind(config, model)
         for stage in config.stages
         for model in stage.pool
+        if not places[model.name].lane
     }
     gateway = _deployment(Gateway, "gateway", serving.gateway, serving.deadline_s)
     app: serve.Application = gateway.bind(session, config, space, allocator, stages)
@@ -73,15 +76,19 @@ def read_config(args: dict[str, Any]) -> CascadeConfig:
     return config.absolute()
 
 
-def check(config: CascadeConfig) -> tuple[CascadeConfig, ChainSpace]:
-    """Load everything that serving will load, and return the chain space. Raises the same errors as ``build``."""
+def check(config: CascadeConfig) -> tuple[CascadeConfig, ChainSpace, dict[str, Place]]:
+    """Load everything that serving will load; returns the chain space and where everything runs.
+
+    Raises the same errors as ``build``.
+    """
     source = load_source(config)
     space = chain_space(config, load_pool(config, source.catalog), len(source.catalog))
-    import_object(config.reward.factory, "reward.factory")(config.paths.reward, space, source.catalog)
+    reward = import_object(config.reward.factory, "reward.factory")(config.paths.reward, space, source.catalog)
     space.index(config.budget.safe_chain)
     space.index(config.budget.fixed_chain)
     source_for(config.energy)
-    return config, space
+    speed = costs.read(config).reference_flops_per_second if config.costs == "timed" else FLOPS_PER_SECOND
+    return config, space, placed(config, space, reward.flops_per_request, speed)
 
 
 def _deployment(kind: Any, name: str, limits: ReplicaConfig, deadline_s: float) -> Any:
@@ -90,7 +97,7 @@ def _deployment(kind: Any, name: str, limits: ReplicaConfig, deadline_s: float) 
         kind,
         name=name,
         num_replicas=limits.replicas,
-        ray_actor_options={"num_cpus": limits.cpus},
+        ray_actor_options={"num_cpus": limits.cpus, "num_gpus": limits.gpus},
         max_ongoing_requests=limits.max_ongoing,
         max_queued_requests=limits.max_queued,
         health_check_period_s=5.0,

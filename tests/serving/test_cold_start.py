@@ -13,8 +13,8 @@ from tests.serving.fakes import PATIENCE_S, cascade, model
 pytestmark = [pytest.mark.serve, pytest.mark.long]
 
 
-@pytest.mark.parametrize("allocate_in", ["gateway", "deployment"])
-def test_no_request_waits_for_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allocate_in: str) -> None:
+@pytest.mark.parametrize("place", ["gateway", "deployment"])
+def test_no_request_waits_for_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """Every compiled kernel leaves a file in numba's cache, which is empty at first, as on a new machine."""
     cache = tmp_path / "cache"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(cache))
@@ -22,7 +22,7 @@ def test_no_request_waits_for_a_compiler(tmp_path: Path, monkeypatch: pytest.Mon
         {"name": "recall", "pool": [model("dssm", corpus=True)], "scales": "corpus"},
         {"name": "ranking", "pool": [model("dien")], "scales": [5, 20]},
     ]
-    config = cascade(tmp_path / "run", free_port(), stages=stages, serving={"allocate_in": allocate_in})
+    config = cascade(tmp_path / "run", free_port(), stages=stages, serving={"place": place})
 
     def compiled() -> set[str]:
         return {file.name for file in cache.rglob("*.nbc")}

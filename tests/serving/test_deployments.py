@@ -33,16 +33,16 @@ def test_the_clusters_replicas_are_those_of_the_built_in_cascade() -> None:
     options = yaml.safe_load((ROOT / "deployments" / "cluster.yaml").read_text(encoding="utf-8"))
     named = {deployment["name"] for deployment in options["applications"][0]["deployments"]}
     config = configuration.load(configuration.DEFAULT)
-    assert options["applications"][0]["args"]["serving"] == {"allocate_in": "deployment"}
+    assert options["applications"][0]["args"]["serving"] == {"place": "deployment"}
     assert named == {"gateway", "allocator"} | {f"{s.name}-{m.name}" for s in config.stages for m in s.pool}
 
 
 def test_a_deployment_may_serve_a_cascade_in_its_own_way() -> None:
     given = {"stages": configuration.load(configuration.DEFAULT).model_dump(mode="json")["stages"]}
-    given["serving"] = {"port": 8123, "allocate_in": "gateway"}
-    config = read_config({"config": given, "serving": {"allocate_in": "deployment", "gateway": {"replicas": 3}}})
-    assert (config.serving.allocate_in, config.serving.gateway.replicas, config.serving.port) == ("deployment", 3, 8123)
-    assert read_config({"config": given}).serving.allocate_in == "gateway"
+    given["serving"] = {"port": 8123, "place": "gateway"}
+    config = read_config({"config": given, "serving": {"place": "deployment", "gateway": {"replicas": 3}}})
+    assert (config.serving.place, config.serving.gateway.replicas, config.serving.port) == ("deployment", 3, 8123)
+    assert read_config({"config": given}).serving.place == "gateway"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_a_deployment_may_serve_a_cascade_in_its_own_way() -> None:
         ({}, "expected config"),
         ({"config": {}, "port": 1}, "expected config and perhaps serving, found ['config', 'port']"),
         ({"config": str(configuration.DEFAULT), "serving": 3}, "serving: expected a mapping"),
-        ({"config": str(configuration.DEFAULT), "serving": {"allocate_in": "cloud"}}, "allocate_in"),
+        ({"config": str(configuration.DEFAULT), "serving": {"place": "cloud"}}, "place"),
     ],
 )
 def test_wrong_application_arguments_are_refused_in_one_line(args: dict[str, Any], words: str) -> None:

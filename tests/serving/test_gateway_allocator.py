@@ -1,4 +1,4 @@
-"""Gateways that allocate by themselves: no allocator deployment, the same answers, accounts and degradation."""
+"""Gateways that do everything by themselves: no other deployment, the same answers, accounts and degradation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ USERS = [u for u in range(40) if u not in (BROKEN_USER, NAN_USER)]
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, CascadeConfig]]:
     folder = tmp_path_factory.mktemp("run")
     replicas = {"replicas": 2, "cpus": 0.05}
-    config = cascade(folder, free_port(), serving={**PATIENT, "allocate_in": "gateway", "gateway": replicas})
+    config = cascade(folder, free_port(), serving={**PATIENT, "place": "gateway", "gateway": replicas})
     rewards = ByCost(check(config)[1]).predict(TableFeatures(WORLD.dataset.users).rows(np.array(USERS)))
     frontier = Frontier.build(rewards, WORLD.space.costs)
     with SqlitePriceStore(config.paths.prices) as store:
@@ -60,7 +60,7 @@ def settled(http: httpx.Client, config: CascadeConfig) -> dict[str, Any]:
     return found
 
 
-def test_there_is_no_allocator_replica_but_all_parts_are_ready(
+def test_there_is_no_other_replica_but_all_parts_are_ready(
     running: tuple[httpx.Client, CascadeConfig],
 ) -> None:
     http, _ = running
@@ -69,7 +69,7 @@ def test_there_is_no_allocator_replica_but_all_parts_are_ready(
     assert all(parts.values())
     titles = [" ".join(p.cmdline()) for p in psutil.Process().children(recursive=True)]
     assert any("gateway" in title for title in titles)
-    assert not any("ServeReplica:greenflow:allocator" in title for title in titles)
+    assert not any("ServeReplica:greenflow:" in title and ":gateway" not in title for title in titles)
 
 
 def test_receipts_and_accounts_agree(running: tuple[httpx.Client, CascadeConfig]) -> None:
@@ -83,9 +83,12 @@ def test_receipts_and_accounts_agree(running: tuple[httpx.Client, CascadeConfig]
     assert grown["requests"] == len(receipts)
     assert grown["allocator_flops"] == len(receipts) * ByCost.flops_per_request
     assert after["committed"]["flops"] + after["committed"]["correction_flops"] == after["flops"]
-    assert {"gateway", "allocator"} <= set(after["cpu_seconds"])
+    used = {step.partition(":")[0] for receipt in receipts for step in receipt["chain"].split(">")}
+    lanes = {f"{stage.name}-{model.name}" for stage in config.stages for model in stage.pool if model.name in used}
+    assert {"gateway", "allocator"} | lanes <= set(after["cpu_seconds"])
     if sys.platform.startswith("linux"):
-        assert {"gateway", "allocator"} <= {name for *_, name in snapshot(under=os.getpid()).processes}
+        models = {model.name for stage in config.stages for model in stage.pool}
+        assert {"gateway", "allocator"} | models <= {name for *_, name in snapshot(under=os.getpid()).processes}
 
 
 def test_a_budget_is_held_and_samples_are_logged(running: tuple[httpx.Client, CascadeConfig]) -> None:
@@ -99,6 +102,17 @@ def test_a_budget_is_held_and_samples_are_logged(running: tuple[httpx.Client, Ca
     while time.monotonic() < deadline and not list(config.paths.samples.glob("*.parquet")):
         time.sleep(0.1)
     assert eligible.look(config.paths.samples, since=0.0).rows > 0
+
+
+def test_a_lane_that_fails_degrades(running: tuple[httpx.Client, CascadeConfig]) -> None:
+    http, config = running
+    with_din = next(name for name in WORLD.space.names if ">din:" in name)
+    http.put("/v1/budget", json={"watts": None, "policy": "fixed", "fixed_chain": with_din}).raise_for_status()
+    time.sleep(3 * config.budget.exchange_s)
+    broken, fine = answered(http, [BROKEN_USER, USERS[0]])
+    http.put("/v1/budget", json={"watts": None}).raise_for_status()
+    time.sleep(3 * config.budget.exchange_s)
+    assert (broken["degraded"], broken["reason"], fine["degraded"]) == (True, "ranking_unavailable", False)
 
 
 def test_a_reward_that_is_not_a_number_degrades(running: tuple[httpx.Client, CascadeConfig]) -> None:

@@ -24,7 +24,7 @@ class Crew:
     """
 
     def __init__(self, part: str, names: tuple[str, ...]) -> None:
-        self._mark = PREFIX + part
+        self._mark = (PREFIX + part)[:15]  # the longest name that Linux gives a thread
         self._names = names
         self._pid = os.getpid()
         self._marked: set[int] = set()

@@ -12,7 +12,7 @@ import numpy as np
 from ray import serve
 
 from greenflow_ray.chains import ChainSpace
-from greenflow_ray.config import CascadeConfig
+from greenflow_ray.config import ALLOCATOR, CascadeConfig
 from greenflow_ray.energy.metering.thread_seconds import Crew
 from greenflow_ray.serving.allocator.begun import finished
 from greenflow_ray.serving.allocator.core import Allocator
@@ -24,7 +24,6 @@ from greenflow_ray.serving.usage import usage
 from greenflow_ray.serving.wire import Allocation, AllocationBatch, Commitment, Orders, Usage
 from greenflow_ray.support.imports import import_object
 
-ALLOCATOR = "allocator"
 THREADS = ("allocate", "commit-exchange", "samples-log")
 """Where an allocator's work is done: names of the threads with which those that work for it begin."""
 

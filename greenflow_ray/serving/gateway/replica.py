@@ -14,10 +14,10 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError
 
 from greenflow_ray.chains import ChainSpace
-from greenflow_ray.config import CascadeConfig
+from greenflow_ray.config import ALLOCATOR, CascadeConfig
 from greenflow_ray.errors import Unavailable
-from greenflow_ray.serving.allocator.replica import ALLOCATOR, LiveAllocator
-from greenflow_ray.serving.gateway.cascade_path import Busy, CascadePath, PathSettings
+from greenflow_ray.serving.allocator.replica import LiveAllocator
+from greenflow_ray.serving.gateway.cascade_path import Busy, CascadePath, PathSettings, Score
 from greenflow_ray.serving.gateway.receipts import Receipts
 from greenflow_ray.serving.gateway.recommender import Recommender
 from greenflow_ray.serving.http.routes import build_web
@@ -26,6 +26,7 @@ from greenflow_ray.serving.ledger.order import BudgetOrder
 from greenflow_ray.serving.logs.clicks import FeedbackLog
 from greenflow_ray.serving.metrics import GatewayMetrics
 from greenflow_ray.serving.sources import load_source
+from greenflow_ray.serving.stages.replica import Lane
 from greenflow_ray.serving.usage import usage
 from greenflow_ray.serving.wire import Settlement
 
@@ -42,18 +43,25 @@ class Gateway:
     def __init__(
         self, session: str, config: CascadeConfig, space: ChainSpace, allocator: Any, stages: dict[str, Any]
     ) -> None:
-        """``allocator`` (None: this gateway gets its own) and ``stages`` (by model name) are Serve's handles."""
+        """``allocator`` and ``stages`` (by model name) are Serve's handles; what has none this gateway has itself."""
         context = serve.get_replica_context()
         self._deployment = context.deployment
         self._replica = context.replica_id.unique_id
         self._config = config
         self._space = space
-        self._stages = stages
         source = load_source(config)
         catalog = source.catalog
         self._own = allocator is None
         self._allocator = allocator or LiveAllocator(session, config, space, source, f"{self._replica}/{ALLOCATOR}")
         allocate = self._allocator.allocate if self._own else _call(_carried(allocator, config, space).allocate)
+        self._lanes = {
+            model.name: Lane(config, model, source, f"{stage.name}-{model.name}", self._replica)
+            for stage in config.stages
+            for model in stage.pool
+            if model.name not in stages
+        }
+        self._stages = {**stages, **self._lanes}
+        scorers: dict[str, Score] = {m: _call(_carried(handle, config, space).score) for m, handle in stages.items()}
         serving = config.serving
         settings = PathSettings(
             serving.deadline_s,
@@ -68,7 +76,7 @@ class Gateway:
             catalog.by_popularity(),
             catalog.popularity,
             allocate,
-            {model: _call(_carried(handle, config, space).score) for model, handle in stages.items()},
+            scorers | {model: lane.score for model, lane in self._lanes.items()},
             late=self._receipts.late,
         )
         self._feedback = FeedbackLog(config.paths.feedback, config.sampling)
@@ -97,8 +105,10 @@ class Gateway:
 
     def _report(self) -> Settlement:
         used = usage(self._deployment, self._replica)
-        others = self._allocator.usage().cpu_seconds if self._own else 0.0
-        return self._receipts.settlement(replace(used, cpu_seconds=used.cpu_seconds - others))
+        inside = [lane.usage() for lane in self._lanes.values()] + ([self._allocator.usage()] if self._own else [])
+        return self._receipts.settlement(
+            replace(used, cpu_seconds=used.cpu_seconds - sum(u.cpu_seconds for u in inside))
+        )
 
     def _record(self, budget: dict[str, Any]) -> None:
         """Metrics of what has come since the last exchange, off the request path."""
