@@ -46,7 +46,7 @@ FACES = {
         Evaluation Plan evaluate
     """,
     "config": """
-        DEFAULT TRAINED BudgetConfig BudgetFields CarbonConfig CascadeConfig DataConfig EnergyConfig Limits LoadConfig
+        ALLOCATOR DEFAULT TRAINED BudgetConfig BudgetFields CarbonConfig CascadeConfig DataConfig EnergyConfig Limits LoadConfig
         ModelConfig ReplicaConfig RewardConfig RunPaths SamplingConfig ScheduledLimits Section ServingConfig SplitConfig
         StageConfig TrainingConfig builtin dump load parse store validated
     """,

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from greenflow_ray.config.section import Section
+
+Policy = Literal["greenflow", "fixed", "mixed"]
+
+
+def _whole(mix: dict[str, float]) -> dict[str, float]:
+    if mix and (min(mix.values()) < 0 or abs(sum(mix.values()) - 1) > 1e-6):
+        raise ValueError("shares are at least 0 and add up to 1")
+    return mix
+
+
+Mix = Annotated[dict[str, float], AfterValidator(_whole)]
 
 
 class Limits(BaseModel):
@@ -43,10 +54,11 @@ class BudgetFields(Limits):
 class BudgetConfig(Section, BudgetFields):
     """What may be spent, and how a missing price is answered."""
 
-    policy: Literal["greenflow", "fixed"] = "greenflow"
+    policy: Policy = "greenflow"
     fixed_chain: str = Field(
         default="fullest", description="chain of the 'fixed' policy: fullest, cheapest or a chain's name"
     )
+    mix: Mix = Field(default={}, description="chains of the 'mixed' policy, and their shares of the requests")
     safe_chain: str = Field(default="cheapest", description="served when no price is known")
     price_ttl_s: float = Field(default=60.0, gt=0, description="a price older than this is not used")
     exchange_s: float = Field(

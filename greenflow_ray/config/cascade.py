@@ -54,6 +54,8 @@ class CascadeConfig(Section):
         unknown = sorted(set(self.serving.models) - set(names))
         if unknown:
             raise ValueError(f"serving.models: no model is called {unknown[0]!r}; use one of {', '.join(names)}")
+        if self.budget.policy == "mixed" and not self.budget.mix:
+            raise ValueError("budget.mix: the mixed policy needs chains and their shares")
         places = [stage.name for stage in self.stages] + [ALLOCATOR]
         if not isinstance(self.serving.place, str) and (strange := sorted(set(self.serving.place) - set(places))):
             raise ValueError(f"serving.place: nothing is called {strange[0]!r}; use one of {', '.join(places)}")

@@ -85,7 +85,8 @@ def check(config: CascadeConfig) -> tuple[CascadeConfig, ChainSpace, dict[str, P
     space = chain_space(config, load_pool(config, source.catalog), len(source.catalog))
     reward = import_object(config.reward.factory, "reward.factory")(config.paths.reward, space, source.catalog)
     space.index(config.budget.safe_chain)
-    space.index(config.budget.fixed_chain)
+    for chain in (config.budget.fixed_chain, *config.budget.mix):
+        space.index(chain)
     source_for(config.energy)
     speed = costs.read(config).reference_flops_per_second if config.costs == "timed" else FLOPS_PER_SECOND
     return config, space, placed(config, space, reward.flops_per_request, speed)

@@ -194,7 +194,7 @@ def allocator_latency(config: CascadeConfig, repeats: int) -> dict[str, float]:
     reward = load_reward(config.paths.reward, space, source.catalog)
     allocator = Allocator(config, space, reward, source.features, None)
     directive = PriceDirective(1e-10, 1.1e-10, 0.5, 1, False, space.cheapest)
-    allocator.follow(Orders("greenflow", 0, directive, 1e-10, 0, None))
+    allocator.follow(Orders("greenflow", ((0,), (1.0,)), directive, 1e-10, 0, None))
     users = np.array(serving_worlds.users(config, 32 * 64)).reshape(64, 32)
     hashes = np.arange(32, dtype=np.uint64) << np.uint64(58)
     times = []

@@ -91,10 +91,10 @@ class Allocator:
         size = len(batch.user_ids)
         standing = self._standing
         fresh = standing is not None and self._clock() - standing.received <= self._ttl_s
-        fixed = standing is not None and standing.orders.policy == "fixed"
+        fixed = standing is not None and standing.orders.policy != "greenflow"
         rewards = None if fixed and not (self._when_fixed or batch.explain) else self._rewards(batch)
         if fixed and standing is not None:  # a fixed chain needs no price, so it does not expire
-            version, decision = 0, self._all(size, standing.orders.fixed_chain, Reason.NONE)
+            version, decision = 0, self._mixed(batch.hashes, *standing.orders.fixed)
         elif standing is None or not fresh or rewards is None:
             missing = Reason.NO_PRICE if standing is None else Reason.PRICE_EXPIRED
             missing = Reason.REWARD_UNAVAILABLE if rewards is None else missing
@@ -129,6 +129,19 @@ class Allocator:
             np.full(size, reason, dtype=np.int16),
             size * int(self._rules.flops[chain]),
         )
+
+    def _mixed(self, hashes: npt.NDArray[np.uint64], chains: tuple[int, ...], upto: tuple[float, ...]) -> Decision:
+        """Fixed shares of the requests for each of ``chains``, by their hashes."""
+        if len(chains) == 1:
+            return self._all(len(hashes), chains[0], Reason.NONE)
+        which = np.searchsorted(np.array(upto), hashes.astype(np.float64) / 2.0**64, side="right")
+        which = np.minimum(which, len(chains) - 1)
+        chosen = np.array(chains, dtype=np.int32)[which]
+        shares = np.diff(np.array(upto), prepend=0.0).astype(np.float32)
+        return Decision(
+            chosen, self._rules.costs[chosen], np.zeros(len(hashes)), shares[which],
+            np.full(len(hashes), Reason.NONE, dtype=np.int16), int(self._rules.flops[chosen].sum()),
+        )  # fmt: skip
 
     def _rewards(self, batch: AllocationBatch) -> npt.NDArray[np.float32] | None:
         """Reward rows, ``[B, J]``; None if the model fails, which must not fail the request."""

@@ -134,8 +134,9 @@ class Gateway:
 
     async def set_budget(self, order: BudgetOrder) -> dict[str, Any]:
         """See ``Service``."""
-        if order.fixed_chain is not None:
-            self._space.index(order.fixed_chain)  # refused here, before anybody follows it
+        for name in (order.fixed_chain, *order.mix):
+            if name is not None:
+                self._space.index(name)  # refused here, before anybody follows it
         answer: dict[str, Any] = await self._ledger(lambda ledger: ledger.set_budget.remote(order))
         return answer
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 from greenflow_ray.chains import ChainSpace
@@ -131,7 +131,8 @@ class LedgerBook:
         ConfigError on an unknown chain.
         """
         chain = order.fixed_chain or self.order.chain
-        self.space.index(chain)
+        for name in (chain, *order.mix):
+            self.space.index(name)
         self.order = order.model_copy(update={"fixed_chain": chain})
         self._apply(always=True)
 
@@ -196,7 +197,9 @@ class LedgerBook:
         part = 1.0 / max(len(self.reports.live), 1)
         allowance = None if now.allowance is None else now.allowance * min(SLACK * part, 1.0)
         pace = None if now.pace is None else now.pace.share(part)
-        policy, fixed = self._in_force.policy, self.space.index(self._in_force.chain)
+        policy = self._in_force.policy
+        mix = self._in_force.mix if policy == "mixed" else {self._in_force.chain: 1.0}
+        fixed = tuple(map(self.space.index, mix)), tuple(accumulate(mix.values()))
         directive = now.directive
         if self._bound.flops_per_second is None and self._bound.by is not None:
             directive = replace(directive, capped=True, cheapest=self._safe)
@@ -247,7 +250,8 @@ class LedgerBook:
         self.reports.restore(state)
         self._trajectory = deque((Point(**p) for p in points), maxlen=KEEP_SECONDS)
         self.order = self._in_force = BudgetOrder.read(state["order"])
-        self.space.index(self.order.chain)
+        for name in (self.order.chain, *self.order.mix):
+            self.space.index(name)
         self._controller.restore(state["controller"])
         self.energy.restore(state["energy"])
         self._apply()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import to_json
 
 from greenflow_ray.config import BudgetConfig, BudgetFields, Limits, Section
+from greenflow_ray.config.budget import Mix, Policy
 from greenflow_ray.energy.carbon.intensity import HOUR_S
 from greenflow_ray.energy.limits import DAY_S
 
@@ -22,13 +23,16 @@ class BudgetOrder(Section, BudgetFields):
         json_schema_extra={"anyOf": [{"required": [name]} for name in BudgetFields.model_fields]},
     )
 
-    policy: Literal["greenflow", "fixed"] = "greenflow"
+    policy: Policy = "greenflow"
     fixed_chain: str | None = Field(default=None, description="fullest, cheapest or a chain's name")
+    mix: Mix = Field(default={}, description="of the 'mixed' policy: chains and their shares of the requests")
 
     @model_validator(mode="after")
     def _check_named(self) -> Self:
         if not self.model_fields_set & set(BudgetFields.model_fields):
             raise ValueError(f"name at least one of {', '.join(BudgetFields.model_fields)}; null is no limit")
+        if self.policy == "mixed" and not self.mix:
+            raise ValueError('mix: the mixed policy needs chains and their shares, such as {"cheapest": 1}')
         return self
 
     @classmethod

@@ -26,7 +26,7 @@ def directive(low: float = 0.0, high: float = 0.0, share: float = 0.0, capped: b
 
 
 def orders(price: PriceDirective | None = None, **changes: object) -> Orders:
-    plain = Orders("greenflow", SPACE.fullest, price or directive(), 1e-5, Reason.NONE, None)
+    plain = Orders("greenflow", ((SPACE.fullest,), (1.0,)), price or directive(), 1e-5, Reason.NONE, None)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -135,6 +135,18 @@ def test_the_account_is_exact() -> None:
     assert a.requests == 24
     assert a.flops == sum(SPACE.chains[j].flops for j in chains)
     assert a.own_flops == 24 * ByCost.flops_per_request
+
+
+def test_a_mix_gives_each_chain_its_share() -> None:
+    a = allocator()
+    a.follow(orders(policy="mixed", fixed=((SPACE.cheapest, 3, SPACE.fullest), (0.25, 0.5, 1.0))))
+    decided = a.allocate(ask(list(range(4000))))
+    shares = np.bincount(decided.chains, minlength=len(SPACE)) / 4000
+    wanted = np.zeros(len(SPACE))
+    wanted[[SPACE.cheapest, 3, SPACE.fullest]] = 0.25, 0.25, 0.5
+    assert np.abs(shares - wanted).max() < 0.03
+    assert set(decided.reasons.tolist()) == {Reason.NONE}
+    assert a.flops == sum(SPACE.chains[j].flops for j in decided.chains)
 
 
 def test_fixed_policy_need_not_estimate(tmp_path: Path) -> None:

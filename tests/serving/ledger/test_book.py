@@ -49,7 +49,7 @@ def settlement(requests: int, flops: int, uncommitted: int = 0, correction: int 
 
 
 def order(policy: str, chain: str, flops_per_second: float | None = None) -> BudgetOrder:
-    return BudgetOrder(flops_per_second=flops_per_second, policy=policy, fixed_chain=chain)
+    return BudgetOrder(flops_per_second=flops_per_second, policy=policy, fixed_chain=chain)  # type: ignore[arg-type]
 
 
 def book(clock: Clock | None = None, session: str = "s1", **budget: object) -> LedgerBook:
@@ -261,10 +261,18 @@ def test_the_operators_order_takes_effect_and_a_wrong_one_does_not() -> None:
     b.set_budget(order("fixed", "fullest"))
     assert b.orders().policy == "greenflow", "policy and price change together, at the tick"
     b.tick()
-    assert (b.orders().policy, b.orders().fixed_chain) == ("fixed", SPACE.fullest)
+    assert (b.orders().policy, b.orders().fixed) == ("fixed", ((SPACE.fullest,), (1.0,)))
     with pytest.raises(ConfigError, match="nonsense"):
         b.set_budget(order("fixed", "nonsense"))
     assert b.budget()["fixed_chain"] == "fullest"
+    cheap, full = SPACE.names[SPACE.cheapest], SPACE.names[SPACE.fullest]
+    b.set_budget(BudgetOrder(watts=None, policy="mixed", mix={cheap: 0.25, full: 0.75}))
+    b.tick()
+    assert b.orders().fixed == ((SPACE.cheapest, SPACE.fullest), (0.25, 1.0))
+    with pytest.raises(ConfigError, match="nonsense"):
+        b.set_budget(BudgetOrder(watts=None, policy="mixed", mix={cheap: 0.5, "nonsense": 0.5}))
+    with pytest.raises(ValueError, match="add up to 1"):
+        BudgetOrder(watts=None, policy="mixed", mix={cheap: 0.5})
     b.set_budget(order("greenflow", "fullest", 1e9))
     assert b.budget()["flops_per_second"] == 1e9
 
