@@ -19,7 +19,7 @@ PANEL = "Whole runs and results"
 def demo(
     run: Run = DEFAULT_RUN, data: Data = None, config: Config = None, seed: Seed = None, as_json: AsJson = False
 ) -> None:
-    """The main job: data, models, reward, serve, traffic twice (EQUAL, then GreenFlow), report."""
+    """The main job: data, models, reward, serve, the same traffic for EQUAL, TUNED and GreenFlow, report."""
     from greenflow_ray.line.demo import run_demo
 
     resolved = resolve(run, config, seed, data)

@@ -50,6 +50,13 @@ def loadtest(
         bool,
         typer.Option(help="Count the final users' held-out clicks among the answers, and send them as feedback."),
     ] = True,
+    arm: Annotated[
+        str | None,
+        typer.Option(
+            help="Order the application to serve this arm first: equal (the fullest chain), tuned (the best fixed "
+            "chains for load.budget_share of its FLOPs), greenflow (that budget) or fixed:CHAIN; default: as it is."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the result's files in RUN/loadtest/.")] = "manual",
     seed: Seed = None,
     as_json: AsJson = False,
@@ -79,6 +86,7 @@ def loadtest(
         k=k,
         criticality=criticality,
         judged=judge,
+        arm=arm,
         shape=shape,
         requests_per_second=rate,
         duration_s=duration,

@@ -87,7 +87,7 @@ class LoadConfig(Section):
         default="spike", description="daily: a day's wave squeezed into the duration"
     )
     requests_per_second: float = Field(default=12.0, gt=0, description="before the spike; daily: the mean")
-    duration_s: float = Field(default=75.0, gt=0)
+    duration_s: float = Field(default=60.0, gt=0)
     spike_factor: float = Field(default=5.0, ge=1)
     spike_start: float = Field(default=0.5, ge=0, le=1, description="share of the duration at which the spike starts")
     spike_length: float = Field(default=0.06, ge=0, le=1, description="share of the duration that the spike lasts")

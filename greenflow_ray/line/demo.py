@@ -21,6 +21,7 @@ from greenflow_ray.energy.carbon.last_known import now, source_for
 from greenflow_ray.energy.metering.live import CodecarbonMeter
 from greenflow_ray.energy.metering.processes import job_seconds
 from greenflow_ray.errors import ArtifactError, ResourceProblem
+from greenflow_ray.line.arms import EQUAL, GREENFLOW, TUNED, Arms
 from greenflow_ray.line.playing import final_trace, play_arm
 from greenflow_ray.line.preparing import Trained, prepare_data, train_models
 from greenflow_ray.loadtest import ArmResult
@@ -37,7 +38,7 @@ AGENT_S = 60
 
 
 def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
-    """Data, models, reward, serve, traffic twice, report; returns the report as JSON-able values."""
+    """Data, models, reward, serve, traffic once an arm, report; returns the report as JSON-able values."""
     began = time.monotonic()
     terminal.step("1/6 Data")
     prepare_data(config, terminal)
@@ -46,8 +47,8 @@ def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
     terminal.step("4/6 Serve")
     with start(config) as server:
         terminal.say(f"  serving at {server.url} after {time.monotonic() - began:.0f} s")
-        terminal.step("5/6 Traffic: the same trace of final users twice")
-        played = play_both(config, trained, server, terminal)
+        terminal.step("5/6 Traffic: the same trace of final users three times")
+        played = play_all(config, trained, server, terminal)
     terminal.step("6/6 Report")
     report = write_report(config, trained, played, spike_of(config.load))
     terminal.say(f"  whole run: {time.monotonic() - began:.0f} s")
@@ -58,54 +59,64 @@ def run_demo(config: CascadeConfig, terminal: Terminal) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Played:
-    """Both arms, and what was seen beside the second.
+    """All arms, and what was seen beside GreenFlow.
 
     Attributes:
-        equal, greenflow: the arms.
+        equal, tuned, greenflow: the arms.
+        tuned_chains: what TUNED served: chains and their shares.
         budget: FLOP/s; None: it changed, as the ledger's course says.
         stats: the ledger's account of the GreenFlow arm.
         repricing_cpu_seconds: of the repricing job while the GreenFlow arm ran.
     """
 
     equal: ArmResult
+    tuned: ArmResult
     greenflow: ArmResult
+    tuned_chains: dict[str, float]
     budget: float | None
     stats: dict[str, Any]
     repricing_cpu_seconds: float
 
 
-def play_both(config: CascadeConfig, trained: Trained, server: Server, terminal: Terminal) -> Played:
-    """EQUAL at the fullest chain, then GreenFlow at a share of its FLOPs with repricing beside it."""
+def play_all(config: CascadeConfig, trained: Trained, server: Server, terminal: Terminal) -> Played:
+    """EQUAL at the fullest chain; TUNED and GreenFlow at a share of its FLOPs, GreenFlow with repricing beside it."""
     dataset = trained.dataset
     trace = final_trace(config, dataset)
     others = dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:256].tolist()
+    rate = len(trace) / trace.duration_s
+    arms = Arms(config, dataset, trained.space, config.load.budget_share * trained.space.costs.max(), rate)
 
     def play(name: str) -> ArmResult:
         meter = CodecarbonMeter(config.energy)
         return play_arm(config, dataset, trace, server.url, terminal, name, meter=meter, watch_processes=True)
 
     with Client(server.url) as client:
-        follow(client, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+        follow(client, arms.order(EQUAL))
         warm_up(client, others, config.exposure)
-        equal = play("equal")
-        budget = config.load.budget_share * float(equal.recounted.sum()) / trace.duration_s
-        follow(client, flops_per_second=budget)
+        equal = play(EQUAL)
+        mix = arms.order(TUNED)
+        terminal.say("  TUNED serves " + ", ".join(f"{chain} for {part:.0%}" for chain, part in mix.mix.items()))
+        follow(client, mix)
+        warm_up(client, others, config.exposure)
+        fixed = play(TUNED)
+        order = arms.order(GREENFLOW)
+        follow(client, order)
         terminal.say(
-            f"  GreenFlow's budget: {budget / 1e9:.2f} GFLOP/s, {config.load.budget_share:.0%} of what EQUAL spent; "
-            f"repricing every {config.load.reprice_every_s:g} s"
+            f"  GreenFlow's budget: {(order.flops_per_second or 0) / 1e9:.2f} GFLOP/s, {config.load.budget_share:.0%} "
+            f"of what EQUAL spent; repricing every {config.load.reprice_every_s:g} s"
         )
         warm_up(client, others, config.exposure)
         with repricing(config, server, terminal):
             before = job_seconds()
-            greenflow = play("greenflow")
+            greenflow = play(GREENFLOW)
             spent = job_seconds() - before
             stats = client.stats()
-    return Played(equal, greenflow, budget, stats, max(spent, 0.0))
+    return Played(equal, fixed, greenflow, mix.mix, order.flops_per_second, stats, max(spent, 0.0))
 
 
-def follow(client: Client, **order: Any) -> None:
+def follow(client: Client, order: BudgetOrder) -> None:
     """Change the budget and wait until every allocator has heard of it."""
-    client.set_budget(BudgetOrder(**order))
+    client.set_budget(order)
     time.sleep(1.0)
 
 
@@ -193,6 +204,8 @@ def write_report(config: CascadeConfig, trained: Trained, played: Played, spike:
     report = build_report(
         equal,
         greenflow,
+        played.tuned,
+        tuned_chains=played.tuned_chains,
         dataset=trained.dataset.name,
         synthetic=trained.dataset.synthetic,
         seed=config.seed,
@@ -209,7 +222,7 @@ def write_report(config: CascadeConfig, trained: Trained, played: Played, spike:
         spike=spike,
     )
     report.save(config.paths.report_json)
-    publish(report, equal, greenflow, config.paths)
+    publish(report, equal, greenflow, config.paths, played.tuned)
     return report
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from greenflow_ray import config as configuration
+from greenflow_ray.client import Client
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import MANIFEST, load, load_clicks
@@ -16,6 +17,7 @@ from greenflow_ray.errors import ConfigError
 from greenflow_ray.loadtest import ArmResult, ClientOptions, Trace, from_config, open_loop, replay
 from greenflow_ray.loadtest import Progress as LoadProgress
 from greenflow_ray.loadtest.shown import say
+from greenflow_ray.models.pool import chain_space, load_pool
 from greenflow_ray.support.terminal import Terminal
 
 
@@ -73,14 +75,15 @@ def play_load(
     k: int | None = None,
     criticality: open_loop.Criticality | None = None,
     judged: bool = True,
+    arm: str | None = None,
     **changes: Any,
 ) -> dict[str, Any]:
     """`greenflow loadtest`: one trace, declared or ``replayed`` from a file, against a running application.
 
     A replayed trace needs no prepared data; without data, or if not ``judged``, no clicks are counted and none are sent
-    as feedback. ``k`` None: the cascade's exposure; without data the server's own. ``changes`` are values of
-    :class:`~greenflow_ray.config.LoadConfig` that differ; None changes nothing. Raises ConfigError, DataError,
-    ResourceProblem.
+    as feedback. ``k`` None: the cascade's exposure; without data the server's own. ``arm``: what the application is
+    ordered to serve first (:mod:`.arms`). ``changes`` are values of :class:`~greenflow_ray.config.LoadConfig` that
+    differ; None changes nothing. Raises ConfigError, DataError, ResourceProblem.
     """
     from greenflow_ray.loadtest import picture, shown
 
@@ -101,6 +104,8 @@ def play_load(
             terminal.say(f"no data set in {config.paths.data}: no clicks will be counted")
     if dataset is not None:
         k = k or config.exposure
+    if arm is not None:
+        _start_arm(config, dataset or load(config.paths.data), url, arm, len(trace) / trace.duration_s, terminal)
     result = _play(config, dataset if judged else None, trace, url, terminal, name=name, k=k, criticality=criticality)
     picture.save_png(result, config.paths.loadtest / f"{name}.png")
     terminal.table(f"Load test {name!r}: {trace.duration_s:g} s against {url}", shown.COLUMNS, shown.rows(result))
@@ -108,6 +113,18 @@ def play_load(
         terminal.say(f"warning: {doubt}")
     terminal.say(f"written to {config.paths.loadtest / name}.json, .png and .parquet (a row a request)")
     return result.totals()
+
+
+def _start_arm(config: CascadeConfig, dataset: Dataset, url: str, arm: str, rate: float, terminal: Terminal) -> None:
+    """Order the application to serve an arm of the configured share of the fullest chain's FLOPs."""
+    from greenflow_ray.line.arms import Arms
+
+    space = chain_space(config, load_pool(config, dataset.catalog), len(dataset.catalog))
+    order = Arms(config, dataset, space, config.load.budget_share * space.costs.max(), rate).order(arm)
+    with Client(url) as client:
+        client.set_budget(order)
+    said = {name: value for name, value in order.told().items() if value}
+    terminal.say(f"{arm}: {', '.join(f'{name} {value}' for name, value in said.items())}")
 
 
 def _play(

@@ -32,7 +32,9 @@ from greenflow_ray.report.overhead import REPRICING, overhead
 def build_report(
     equal: ArmResult,
     greenflow: ArmResult,
+    tuned: ArmResult | None = None,
     *,
+    tuned_chains: Mapping[str, float] | None = None,
     dataset: str,
     synthetic: bool,
     seed: int,
@@ -50,7 +52,7 @@ def build_report(
     spike: tuple[float, float] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> contents.Report:
-    """Compare the GreenFlow arm with the EQUAL arm.
+    """Compare the GreenFlow arm with EQUAL and, if it was played, TUNED, which served ``tuned_chains``.
 
     ``trajectory`` is the GreenFlow arm as the ledger kept it (``trajectory_of``); without it the receipts' prices are
     taken. The budget is ``budget``, else the trajectory's, else the constant ``budget_flops_per_second``. ``models``
@@ -60,14 +62,20 @@ def build_report(
     says what is embodied in a node; without it that is left out. ``spike``: from and until which second of the trace
     traffic was multiplied. Raises DataError if the arms did not play the same trace.
     """
-    a, b = equal.requests, greenflow.requests
-    if len(a) != len(b) or np.any(a.user_id != b.user_id) or np.any(a.scheduled != b.scheduled):
-        raise DataError("the two arms did not play the same trace; play one trace twice and report that")
+    a = equal.requests
+    for b in (arm.requests for arm in (greenflow, tuned) if arm is not None):
+        if len(a) != len(b) or np.any(a.user_id != b.user_id) or np.any(a.scheduled != b.scheduled):
+            raise DataError("the arms did not play the same trace; play one trace with each and report that")
     course = tuple(prices_of(greenflow) if trajectory is None else trajectory)
     arms = contents.Arms(
         equal=_arm(equal, carbon, course, energy or EnergyConfig(), own=False),
+        tuned=None if tuned is None else _arm(tuned, carbon, course, energy or EnergyConfig(), own=False),
         greenflow=_arm(greenflow, carbon, course, energy or EnergyConfig(), own=True, repricing=repricing_cpu_seconds),
     )
+    rivals = contents.Rivals(equal=compare.against(equal, greenflow, arms.equal, arms.greenflow, seed))
+    if tuned is not None and arms.tuned is not None:
+        held = compare.against(tuned, greenflow, arms.tuned, arms.greenflow, seed)
+        rivals = rivals.model_copy(update={"tuned": held, "tuned_chains": dict(tuned_chains or {})})
     limits = budget or budget_course(course, budget_flops_per_second)
     report = contents.Report(
         dataset=dataset,
@@ -75,6 +83,7 @@ def build_report(
         seed=seed,
         requests=len(a),
         arms=arms,
+        against=rivals,
         saving=compare.saving(equal, greenflow, arms, seed),
         budget=compare.budget(equal, greenflow, limits, spike, seed),
         overhead=overhead(greenflow, reward_flops_per_request, allocator_p99_s, repricing_cpu_seconds),
@@ -85,7 +94,7 @@ def build_report(
         created_at=datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"),
         carbon=carbon_part(carbon, course, greenflow.duration_s),
         course=course,
-        frontier=None if frontier is None else curve(frontier, equal, greenflow, seed),
+        frontier=None if frontier is None else curve(frontier, equal, greenflow, seed, tuned),
     )
     return report.model_copy(update={"notes": tuple(reservations(report, equal, greenflow))})
 
@@ -131,6 +140,8 @@ def _arm(
         cpu_seconds=sum(result.cpu_seconds.values()) if result.cpu_seconds else None,
         energy_joules=energy.joules if energy else None,
         energy_source=energy.source if energy else None,
+        joules=energy.joules if energy else None,
+        p99_ms=None if latency["p99"] is None else 1000 * latency["p99"],
         carbon_grams=grams,
         latency_seconds=contents.Latency(**latency),
         chains=result.chain_counts(),

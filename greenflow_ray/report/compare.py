@@ -34,15 +34,6 @@ def less(new: float | None, old: float | None) -> float | None:
 def saving(equal: ArmResult, greenflow: ArmResult, arms: contents.Arms, seed: int) -> contents.Saving:
     """Savings of the whole trace; intervals for what is counted a request at a time."""
     a, b = arms.equal, arms.greenflow
-    users = equal.requests.user_id
-    intervals: dict[str, tuple[float, float]] = {}
-    for name, x, y in (
-        ("flops", equal.recounted, greenflow.recounted),
-        ("clicks", equal.requests.clicks, greenflow.requests.clicks),
-    ):
-        found = saving_interval(users, x.astype(np.float64), y.astype(np.float64), np.random.default_rng(seed))
-        if found is not None:
-            intervals[name] = found
     slower, slower_intervals = _slower(equal, greenflow, arms, seed)
     return contents.Saving(
         flops=less(b.flops, a.flops),
@@ -50,10 +41,41 @@ def saving(equal: ArmResult, greenflow: ArmResult, arms: contents.Arms, seed: in
         cpu_seconds=less(b.cpu_seconds, a.cpu_seconds),
         energy=less(b.energy_joules, a.energy_joules),
         carbon=less(b.carbon_grams, a.carbon_grams),
-        intervals=intervals,
+        intervals=_saving_intervals(equal, greenflow, seed),
         latency_seconds=slower,
         latency_intervals=slower_intervals,
     )
+
+
+def against(
+    rival: ArmResult, greenflow: ArmResult, old: contents.Arm, new: contents.Arm, seed: int
+) -> contents.Against:
+    """GreenFlow ÷ a rival; intervals for what is counted a request at a time."""
+    intervals = {name: (1 - high, 1 - low) for name, (low, high) in _saving_intervals(rival, greenflow, seed).items()}
+
+    def ratio(a: float | None, b: float | None) -> float | None:
+        return None if b is None or not a else b / a
+
+    return contents.Against(
+        clicks=ratio(old.clicks, new.clicks),
+        flops=ratio(old.flops, new.flops),
+        cpu_seconds=ratio(old.cpu_seconds, new.cpu_seconds),
+        joules=ratio(old.energy_joules, new.energy_joules),
+        intervals=intervals,
+    )
+
+
+def _saving_intervals(rival: ArmResult, greenflow: ArmResult, seed: int) -> dict[str, tuple[float, float]]:
+    intervals: dict[str, tuple[float, float]] = {}
+    for name, x, y in (
+        ("flops", rival.recounted, greenflow.recounted),
+        ("clicks", rival.requests.clicks, greenflow.requests.clicks),
+    ):
+        old, new = x.astype(np.float64), y.astype(np.float64)
+        found = saving_interval(rival.requests.user_id, old, new, np.random.default_rng(seed))
+        if found is not None:
+            intervals[name] = found
+    return intervals
 
 
 def _slower(

@@ -62,15 +62,40 @@ class Arm(Part):
         default=None, description="sci.operational: per 1,000 answered requests"
     )
     sci: Sci | None = None
+    joules: float | None = Field(default=None, description="energy_joules")
+    p99_ms: float | None = Field(default=None, description="latency_seconds.p99, in milliseconds")
     client_cpu_seconds: float = Field(description="what the load generator itself used")
     client_send_delay_p99_seconds: float = Field(description="by how much the load generator was late to send")
 
 
 class Arms(Part):
-    """Both arms: the same users, in the same order, at the same instants, with the same models."""
+    """The arms: the same users, in the same order, at the same instants, with the same models."""
 
-    equal: Arm
+    equal: Arm = Field(description="the fullest chain for everybody")
+    tuned: Arm | None = Field(default=None, description="the best fixed chain, or one price for all; null: not played")
     greenflow: Arm
+
+
+class Against(Part):
+    """GreenFlow ÷ a rival."""
+
+    clicks: float | None
+    flops: float | None
+    cpu_seconds: float | None
+    joules: float | None
+    intervals: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="95 % intervals of clicks and flops: paired bootstrap over users"
+    )
+
+
+class Rivals(Part):
+    """GreenFlow ÷ each of its rivals."""
+
+    equal: Against
+    tuned: Against | None = None
+    tuned_chains: dict[str, float] = Field(
+        default_factory=dict, description="what TUNED served: chains and their shares, chosen on reward samples"
+    )
 
 
 class Saving(Part):
@@ -203,6 +228,7 @@ class Frontier(Part):
     points: tuple[FrontierPoint, ...] = Field(description="from the cheapest chain's cost to the unpriced mix's")
     requests: float = Field(description="sampled requests behind it (a weight)")
     equal: ArmPoint
+    tuned: ArmPoint | None = None
     today: ArmPoint = Field(description="the GreenFlow arm")
 
 
@@ -244,6 +270,7 @@ class Report(Part):
     reward: dict[str, float]
     versions: dict[str, str]
 
+    against: Rivals | None = None
     phases: tuple[Phase, ...] = Field(default=(), description="steady traffic and spike apart, if there was a spike")
     created_at: str = Field(default="", description="ISO 8601, UTC")
     carbon: Carbon | None = None

@@ -12,7 +12,9 @@ from greenflow_ray.statistics import ratio_interval
 POINTS = 61
 
 
-def curve(frontier: Frontier, equal: ArmResult, greenflow: ArmResult, seed: int) -> contents.Frontier | None:
+def curve(
+    frontier: Frontier, equal: ArmResult, greenflow: ArmResult, seed: int, tuned: ArmResult | None = None
+) -> contents.Frontier | None:
     """The frontier's points, closer together where it bends, and the arms' realised means; None if it is empty."""
     if not frontier.requests > 0:
         return None
@@ -21,6 +23,7 @@ def curve(frontier: Frontier, equal: ArmResult, greenflow: ArmResult, seed: int)
         points=tuple(contents.FrontierPoint(flops=x, clicks=frontier.reward(x)) for x in dict.fromkeys(flops.tolist())),
         requests=frontier.requests,
         equal=_point(frontier, equal, seed),
+        tuned=None if tuned is None else _point(frontier, tuned, seed),
         today=_point(frontier, greenflow, seed),
     )
 

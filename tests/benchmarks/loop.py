@@ -189,10 +189,10 @@ def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, t
                     config, trained.dataset, trace, server.url, terminal, name, meter=meter, watch_processes=True
                 )
 
-            demo.follow(client, flops_per_second=None, policy="fixed", fixed_chain="fullest")
+            demo.follow(client, BudgetOrder(flops_per_second=None, policy="fixed", fixed_chain="fullest"))
             demo.warm_up(client, others, config.exposure)
             equal = arm("equal")
-            demo.follow(client, flops_per_second=budget)
+            demo.follow(client, BudgetOrder(flops_per_second=budget))
             demo.warm_up(client, others, config.exposure)
             with demo.repricing(config, server, terminal):
                 before, jobs = client.stats(), job_seconds()

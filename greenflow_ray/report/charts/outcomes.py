@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import numpy as np
 
@@ -10,17 +12,24 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.contents import Report
 from greenflow_ray.viz import charts, style
 from greenflow_ray.viz.charts import Picture
-from greenflow_ray.viz.style import EQUAL, GREEN, INK
+from greenflow_ray.viz.style import EQUAL, GREEN, INK, SKY
 
 ARMS = {"EQUAL": EQUAL, "GreenFlow": GREEN}
 COLOURS = alt.Scale(domain=list(ARMS), range=list(ARMS.values()))
+TUNED = SKY
 
 
-def chain_mix(equal: ArmResult, greenflow: ArmResult) -> Picture:
-    """Both arms' shares of chains as stacked bars, then GreenFlow's over time; dearer chains are darker."""
-    bars = mix.shares([("EQUAL", equal), ("GreenFlow", greenflow)])
+def present(equal: ArmResult, greenflow: ArmResult, tuned: ArmResult | None) -> dict[str, ArmResult]:
+    """The arms that were played, by name."""
+    return {"EQUAL": equal, **({} if tuned is None else {"TUNED": tuned}), "GreenFlow": greenflow}
+
+
+def chain_mix(arms: Mapping[str, ArmResult]) -> Picture:
+    """The arms' shares of chains as stacked bars, then GreenFlow's over time; dearer chains are darker."""
+    greenflow = arms["GreenFlow"]
+    bars = mix.shares(list(arms.items()))
     x = charts.x_axis(0, greenflow.duration_s, "seconds from the start")
-    time = charts.titled(mix.over_time([equal, greenflow], x), "GreenFlow's mix over time", 210)
+    time = charts.titled(mix.over_time(list(arms.values()), x), "GreenFlow's mix over time", 210)
     return Picture("chains", "Which chains answered", [bars, time])
 
 
@@ -43,10 +52,10 @@ def bought(report: Report) -> Picture:
     return Picture("outcomes", "Clicks and FLOPs of both arms", panels)
 
 
-def latency(equal: ArmResult, greenflow: ArmResult) -> Picture:
-    """Share of answers slower than x, both arms, both axes logarithmic: the tail is what the eye must see."""
+def latency(arms: Mapping[str, ArmResult]) -> Picture:
+    """Share of answers slower than x, all arms, both axes logarithmic: the tail is what the eye must see."""
     rows, dots, floor, low, high = [], [], 1.0, np.inf, 0.0
-    for name, arm in (("EQUAL", equal), ("GreenFlow", greenflow)):
+    for name, arm in arms.items():
         values = np.sort(arm.requests.latency[arm.ok]) * 1000
         n = len(values)
         if not n:
@@ -73,7 +82,9 @@ def latency(equal: ArmResult, greenflow: ArmResult) -> Picture:
         scale=alt.Scale(type="log", domain=[max(floor, 1e-4), 1.15], nice=False),
         axis=alt.Axis(values=ticks, tickCount=len(ticks), labelExpr=charts.PERCENT, labelOverlap=False, title=None),
     )
-    colour = alt.Color("arm:N", scale=COLOURS, legend=alt.Legend(symbolType="stroke"))
+    shown = {name: {**ARMS, "TUNED": TUNED}[name] for name in arms}
+    colours = alt.Scale(domain=list(shown), range=list(shown.values()))
+    colour = alt.Color("arm:N", scale=colours, legend=alt.Legend(symbolType="stroke"))
     line = alt.Chart(charts.records(rows)).mark_line(interpolate="step-after", clip=True).encode(x=x, y=y, color=colour)
     tips = [alt.Tooltip("arm:N"), alt.Tooltip("quantile:N"), alt.Tooltip("x:Q", title="ms", format=",.1f")]
     marks = alt.Chart(charts.records(dots)).mark_point(filled=True, size=60, opacity=1)

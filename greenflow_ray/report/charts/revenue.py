@@ -10,7 +10,7 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.contents import Frontier, Report
 from greenflow_ray.viz import charts, style
 from greenflow_ray.viz.charts import Picture
-from greenflow_ray.viz.style import EQUAL, GREEN, MUTED, PRICE
+from greenflow_ray.viz.style import EQUAL, GREEN, MUTED, PRICE, SKY
 
 
 def frontier(report: Report, shown: Frontier, greenflow: ArmResult) -> Picture:
@@ -24,7 +24,11 @@ def frontier(report: Report, shown: Frontier, greenflow: ArmResult) -> Picture:
     right = max(float(flops.max()), a.flops, b.flops)
     size, prefix = style.scale(right)
     edge = 1.2 * right / size
-    values = [*clicks, *(v for p in (a, b) for v in (p.clicks_interval or (p.clicks,))), *(y for _, _, y in phases)]
+    values = [
+        *clicks,
+        *(v for p in (a, b, shown.tuned) if p for v in (p.clicks_interval or (p.clicks,))),
+        *(y for _, _, y in phases),
+    ]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
     axis = alt.Axis(title=f"{prefix}FLOPs per request", tickCount=5)
@@ -47,7 +51,8 @@ def frontier(report: Report, shown: Frontier, greenflow: ArmResult) -> Picture:
         layers.append(alt.Chart(inside).mark_point(color=GREEN, size=45).encode(x=x, y=y, tooltip=tips))
         texts = alt.Chart(inside).mark_text(align="left", dx=7, dy=8, color=GREEN).encode(x=x, y=y, text="name:N")
         layers.append(texts)
-    for name, point, colour in (("EQUAL", a, EQUAL), ("GreenFlow", b, GREEN)):
+    dots = [("EQUAL", a, EQUAL), ("GreenFlow", b, GREEN)] + ([("TUNED", shown.tuned, SKY)] if shown.tuned else [])
+    for name, point, colour in dots:
         ends = point.clicks_interval or (point.clicks, point.clicks)
         data = charts.table(
             arm=name, x=point.flops / size, y=point.clicks, low=ends[0], high=ends[1], predicted=point.predicted
@@ -73,6 +78,11 @@ def frontier(report: Report, shown: Frontier, greenflow: ArmResult) -> Picture:
     layers += [
         charts.words(there, a.clicks, "EQUAL", EQUAL, dx=9, dy=10),
         charts.words(here, under, ["GreenFlow today", *changes], GREEN, dx=-5, dy=16, align=side, lineHeight=14),
+        *(
+            [charts.words(shown.tuned.flops / size, shown.tuned.clicks, "TUNED", SKY, dx=9, dy=10)]
+            if shown.tuned
+            else []
+        ),
         charts.words(at / size, above, "predicted frontier", PRICE, dx=-4, dy=-9, align="right"),
     ]
     panel = charts.titled(layers, "Clicks per request (bars: 95 % intervals)", 300)

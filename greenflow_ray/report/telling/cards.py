@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from greenflow_ray.report.contents import Report
+from collections.abc import Callable
+
+from greenflow_ray.report.contents import Arm, Report
 from greenflow_ray.report.overhead import REPRICING
 from greenflow_ray.report.telling.sentences import (
     carbon_line,
@@ -57,9 +59,19 @@ def cards(report: Report) -> Cards:
     ]
 
 
-def arms(report: Report) -> list[tuple[str, str, str, str, str]]:
-    """Every figure of both arms, the change between them, and the change's 95 % interval where there is one."""
-    a, b, saving = report.arms.equal, report.arms.greenflow, report.saving
+def arm_names(report: Report) -> list[str]:
+    """The arms' columns."""
+    return ["EQUAL", *(["TUNED"] if report.arms.tuned else []), "GreenFlow"]
+
+
+def arms(report: Report) -> Rows:
+    """Every figure of all arms, the change from EQUAL to GreenFlow, and its 95 % interval where there is one."""
+    saving = report.saving
+    played = [arm for arm in (report.arms.equal, report.arms.tuned, report.arms.greenflow) if arm is not None]
+    a, b = played[0], played[-1]
+
+    def row(label: str, tell: Callable[[Arm], str], change: str = "", interval: str = "") -> tuple[str, ...]:
+        return (label, *(tell(arm) for arm in played), change, interval)
 
     def changed(name: str, saved: float | None) -> tuple[str, str]:
         found = saving.intervals.get(name)
@@ -69,29 +81,30 @@ def arms(report: Report) -> list[tuple[str, str, str, str, str]]:
         found, less = saving.latency_intervals.get(name), saving.latency_seconds.get(name)
         return "" if less is None else later(less), f"{later(found[0])} to {later(found[1])}" if found else ""
 
-    size, prefix = scale(max(a.flops, b.flops))
-    energy = f"Energy ({energy_labels(a, b)})"
+    size, prefix = scale(max(arm.flops for arm in played))
     rows = [
-        ("Requests", f"{a.requests:,}", f"{b.requests:,}", "", ""),
-        ("Errors", f"{a.errors:,}", f"{b.errors:,}", "", ""),
-        ("Degraded answers", f"{a.degraded:,}", f"{b.degraded:,}", "", ""),
-        ("Clicks", f"{a.clicks:,}", f"{b.clicks:,}", *changed("clicks", saving.clicks)),
-        (f"{prefix}FLOPs", f"{a.flops / size:.3g}", f"{b.flops / size:.3g}", *changed("flops", saving.flops)),
-        ("CPU-seconds", number(a.cpu_seconds), number(b.cpu_seconds), change(saving.cpu_seconds), ""),
-        (energy, unit(a.energy_joules, "J"), unit(b.energy_joules, "J"), change(saving.energy), ""),
-        ("Carbon, gCO2e", grams(a.carbon_grams), grams(b.carbon_grams), change(saving.carbon), ""),
+        row("Requests", lambda arm: f"{arm.requests:,}"),
+        row("Errors", lambda arm: f"{arm.errors:,}"),
+        row("Degraded answers", lambda arm: f"{arm.degraded:,}"),
+        row("Clicks", lambda arm: f"{arm.clicks:,}", *changed("clicks", saving.clicks)),
+        row(f"{prefix}FLOPs", lambda arm: f"{arm.flops / size:.3g}", *changed("flops", saving.flops)),
+        row("CPU-seconds", lambda arm: number(arm.cpu_seconds), change(saving.cpu_seconds)),
+        row(f"Energy ({energy_labels(a, b)})", lambda arm: unit(arm.energy_joules, "J"), change(saving.energy)),
+        row("Carbon, gCO2e", lambda arm: grams(arm.carbon_grams), change(saving.carbon)),
     ]
     if a.sci and b.sci:
-        rows.append(("SCI, gCO2e per 1,000 requests", grams(a.sci.grams), grams(b.sci.grams), "", ""))
+        rows.append(row("SCI, gCO2e per 1,000 requests", lambda arm: grams(arm.sci.grams if arm.sci else None)))
         if a.sci.embodied is not None or b.sci.embodied is not None:
-            rows.append(("of it embodied", grams(a.sci.embodied), grams(b.sci.embodied), "", ""))
+            rows.append(row("of it embodied", lambda arm: grams(arm.sci.embodied if arm.sci else None)))
     elif a.carbon_grams_per_1000_requests is not None:
-        each = (a.carbon_grams_per_1000_requests, b.carbon_grams_per_1000_requests)
-        rows.append(("Carbon per 1,000 requests, gCO2e", grams(each[0]), grams(each[1]), "", ""))
-    for q in ("p50", "p95", "p99"):
-        waits = (getattr(a.latency_seconds, q), getattr(b.latency_seconds, q))
-        rows.append((f"Latency {q}", seconds(waits[0]), seconds(waits[1]), *slower(q)))
-    rows.append(("Load generator's CPU-seconds", number(a.client_cpu_seconds), number(b.client_cpu_seconds), "", ""))
+        rows.append(row("Carbon per 1,000 requests, gCO2e", lambda arm: grams(arm.carbon_grams_per_1000_requests)))
+    waits: dict[str, Callable[[Arm], float | None]] = {
+        "p50": lambda arm: arm.latency_seconds.p50,
+        "p95": lambda arm: arm.latency_seconds.p95,
+        "p99": lambda arm: arm.latency_seconds.p99,
+    }
+    rows += [(f"Latency {q}", *(seconds(wait(arm)) for arm in played), *slower(q)) for q, wait in waits.items()]
+    rows.append(row("Load generator's CPU-seconds", lambda arm: number(arm.client_cpu_seconds)))
     return rows
 
 

@@ -8,8 +8,15 @@ from rich.console import Console
 from rich.table import Table
 
 from greenflow_ray.report.contents import Report
-from greenflow_ray.report.telling.cards import arms
-from greenflow_ray.report.telling.sentences import budget_lines, own_parts, phase_lines, saving_interval, share
+from greenflow_ray.report.telling.cards import arm_names, arms
+from greenflow_ray.report.telling.sentences import (
+    against_lines,
+    budget_lines,
+    own_parts,
+    phase_lines,
+    saving_interval,
+    share,
+)
 from greenflow_ray.viz.style import signed_percent
 
 
@@ -17,10 +24,10 @@ def table(report: Report) -> Table:
     """Both arms and the change between them."""
     out = Table(title=f"{report.dataset}: {report.requests:,} requests an arm", title_justify="left")
     out.add_column("")
-    for name in ("EQUAL", "GreenFlow", "change"):
+    for name in (*arm_names(report), "change"):
         out.add_column(name, justify="right")
-    for label, equal, greenflow, change, _ in arms(report):
-        out.add_row(label, equal, greenflow, change)
+    for *cells, _ in arms(report):
+        out.add_row(*cells)
     return out
 
 
@@ -50,7 +57,7 @@ def last_line(report: Report, page: Path | str) -> str:
 def print_report(report: Report, console: Console, page: Path | str) -> None:
     """Print table, reservations and, last, :func:`last_line`."""
     console.print(table(report))
-    for line in (*budget_lines(report), *phase_lines(report), *own_line(report)):
+    for line in (*against_lines(report), *budget_lines(report), *phase_lines(report), *own_line(report)):
         console.print(line, markup=False, highlight=False)
     for note in report.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)

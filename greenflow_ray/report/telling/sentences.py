@@ -137,6 +137,32 @@ def replica_line(report: Report) -> str:
     return f"Replicas that did not change: {each}." if moved else f"Replicas did not change: {each}."
 
 
+def against_lines(report: Report) -> list[str]:
+    """What GreenFlow was held against, a line a rival."""
+    if report.against is None:
+        return []
+    mix = ", ".join(f"{name} for {part:.0%}" for name, part in report.against.tuned_chains.items())
+    rivals = [("EQUAL (the fullest chain)", report.against.equal)]
+    if report.against.tuned is not None:
+        rivals.append(
+            (f"TUNED (the best fixed chains for the same budget: {mix or 'not named'})", report.against.tuned)
+        )
+    out = []
+    for name, held in rivals:
+        parts = []
+        for what, label in (
+            ("clicks", "clicks"),
+            ("flops", "FLOPs"),
+            ("cpu_seconds", "CPU-seconds"),
+            ("joules", "joules"),
+        ):
+            ratio, found = getattr(held, what), held.intervals.get(what)
+            if ratio is not None:
+                parts.append(f"{label} × {ratio:.3f}" + (f" ({found[0]:.3f} to {found[1]:.3f})" if found else ""))
+        out.append(f"GreenFlow ÷ {name}: {', '.join(parts) or 'nothing to compare'}.")
+    return out
+
+
 def phase_lines(report: Report) -> list[str]:
     """One line for steady traffic and one for the spike."""
     return [
