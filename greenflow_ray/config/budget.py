@@ -51,6 +51,12 @@ class BudgetFields(Limits):
     )
 
 
+class Worth(Section):
+    """What a unit of computation must buy at least."""
+
+    clicks_per_gflop: float = Field(gt=0)
+
+
 class BudgetConfig(Section, BudgetFields):
     """What may be spent, and how a missing price is answered."""
 
@@ -69,6 +75,14 @@ class BudgetConfig(Section, BudgetFields):
     headroom: float = Field(
         default=0.015, ge=0, lt=0.5, description="share left unspent, so that noise is not over-use"
     )
+    keep: float | None = Field(
+        default=0.999,
+        gt=0,
+        le=1,
+        description="share of the most clicks that the frontier promises which is enough: no more is spent, whatever "
+        "the budget; 1: all that is free of cost is left out, null: the whole budget is spent",
+    )
+    worth: Worth | None = Field(default=None, description="lowest price: what buys less is not bought")
     exploration: float = Field(
         default=0.0, ge=0, lt=1, description="share of requests given a chain at random, to learn from; see `value`"
     )

@@ -139,6 +139,20 @@ def test_beyond_its_ends_the_frontier_saturates():
         frontier.reward(frontier.floor / 2)
 
 
+@quick
+@given(problems(), st.floats(0, 1))
+def test_what_a_reward_needs_is_the_inverse_of_what_a_budget_buys(problem, share):
+    frontier = Frontier.build(*problem)
+    low, high = frontier.reward(frontier.floor), frontier.reward(frontier.top)
+    wanted = low + share * (high - low)
+    if wanted < 0:
+        return
+    needed = frontier.needed(wanted)
+    assert frontier.floor <= needed <= frontier.top * (1 + 1e-12)
+    assert frontier.reward(needed) == pytest.approx(wanted, rel=1e-6, abs=1e-6)
+    assert frontier.needed(abs(high) * 2 + 1) == frontier.top
+
+
 def test_decay_fades_weights_and_leaves_prices():
     frontier = Frontier.build(*realistic())
     faded = frontier.decay(0.25)

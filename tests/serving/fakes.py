@@ -111,7 +111,7 @@ def cascade(run: Path, port: int = 8000, **sections: Any) -> CascadeConfig:
         "reward": {"factory": "tests.serving.fakes:reward"},
         "serving": {"port": port, "features": "tests.serving.fakes:source"},
         "sampling": {"flush_s": 0.3},
-        "budget": {"price_ttl_s": 30.0},
+        "budget": {"price_ttl_s": 30.0, "keep": None},
     }
     for name, section in sections.items():
         values[name] = {**values[name], **section} if isinstance(values.get(name), dict) else section

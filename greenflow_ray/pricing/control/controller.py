@@ -18,7 +18,7 @@ from typing import Any
 
 from greenflow_ray.errors import PricingInputError
 from greenflow_ray.pricing import inputs
-from greenflow_ray.pricing.control.pacing import Pace
+from greenflow_ray.pricing.control.pacing import MOST, Pace
 from greenflow_ray.pricing.control.traffic import RateEstimator
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.kernels.choice import PriceDirective
@@ -43,6 +43,8 @@ class ControllerSettings:
         stale_after_s: a frontier older than this still prices, the correction follows it faster, and a reason is given.
         expire_after_s: a frontier older than this prices nothing: the safe chain.
         mix_width: buckets between the crossing one and either price of the mix.
+        keep: of the reward at price 0 this share is enough: no more is spent, whatever the budget. None: all is spent.
+        worth: lowest price, reward per unit of cost: what buys less is not bought, whatever the budget.
     """
 
     cheapest: int = 0
@@ -60,6 +62,8 @@ class ControllerSettings:
     stale_after_s: float = 300.0
     expire_after_s: float = 6 * 3600.0
     mix_width: int = 1
+    keep: float | None = None
+    worth: float = 0.0
 
     def __post_init__(self) -> None:
         for name in (
@@ -75,6 +79,9 @@ class ControllerSettings:
             if not inputs.number(name, getattr(self, name)) > 0:
                 raise PricingInputError(f"{name}: must be above 0")
         inputs.number("gain", self.gain)
+        inputs.number("worth", self.worth)
+        if self.keep is not None and not 0 < inputs.number("keep", self.keep) <= 1:
+            raise PricingInputError(f"keep: {self.keep:g} is not within (0, 1]")
         inputs.number("trust", self.trust, minimum=1.0)
         for name in ("headroom", "level"):
             if not inputs.number(name, getattr(self, name)) < 1:
@@ -117,6 +124,7 @@ class PriceController:
         self._clock = clock
         self._traffic = RateEstimator(memory_s=settings.memory_s, surprise=settings.surprise)
         self._frontier: Frontier | None = None
+        self._least = settings.worth
         self._version = 0
         self._age = 0.0
         self._budget: float | None = None
@@ -150,6 +158,9 @@ class PriceController:
                 carried = self._log_correction + math.log(old / new)
                 self._log_correction = self._trusted(carried * 200.0 / (200.0 + frontier.requests))
         self._frontier, self._version, self._age = frontier, version, 0.0
+        keep = self.settings.keep
+        kept = 0.0 if keep is None else frontier.price(frontier.needed(keep * frontier.reward(frontier.top)))
+        self._least = max(kept, self.settings.worth)
 
     def set_budget(self, per_second: float | None) -> None:
         """Allow this much cost per second (FLOP/s, watts, g/s: the unit of the costs), None: no limit.
@@ -241,7 +252,7 @@ class PriceController:
         self._intended, self._allowance, self._pace = 0.0, None, None
         s = self.settings
         if self._budget is None:
-            return self._answer(0.0, 0.0, 0.0, 0.0, None, None)
+            return self._enough() or self._answer(0.0, 0.0, 0.0, 0.0, None, None)
         safe = s.cheapest if s.safe is None else s.safe
         self._allowance = max(self._tokens + self._budget * s.interval_s, 0.0)
         if self._frontier is None:
@@ -258,10 +269,14 @@ class PriceController:
         mix = f.mix(per_request, width=s.mix_width)
         factor = math.exp(self._log_correction)
         price = f.price(per_request)
+        least = self._least
         if price > 0 and per_request > f.floor:
             self._intended = per_request
             self._elasticity = self._elasticity_at(price)
-            self._pace = Pace(target, self._budget, self._elasticity, s.pace_s)
+            above = min(max(price * factor / least, 1.0) ** self._elasticity, MOST) if least > 0 else MOST
+            self._pace = Pace(target, self._budget, self._elasticity, s.pace_s, above)
+        if price * factor < least and self._allowance > 0 and (enough := self._enough()):
+            return enough
         capped = s.cheapest if self._allowance <= 0 else None
         if capped is not None:
             self._intended = 0.0
@@ -269,6 +284,14 @@ class PriceController:
         top = 3.4e38
         low, high = min(mix.low * factor, top), min(mix.high * factor, top)
         return self._answer(low, high, mix.high_share, min(price * factor, top), capped, reason)
+
+    def _enough(self) -> PriceNow | None:
+        """The lowest price worth charging, without regard to the budget; None if that is 0."""
+        if self._frontier is None or not self._least > 0 or self._age > self.settings.expire_after_s:
+            return None
+        self._intended = 0.0  # what is spent says nothing about a price that the budget did not make
+        mix = self._frontier.mix(self._frontier.spend(self._least), width=self.settings.mix_width)
+        return self._answer(mix.low, mix.high, mix.high_share, self._least, None, None)
 
     def _elasticity_at(self, price: float) -> float:
         """−d log spend / d log price of the frontier around ``price``, held within [0.1, 4] for use as a divisor."""

@@ -19,12 +19,14 @@ class Pace:
         budget: cost per second that the budget allows.
         elasticity: −d log spend ÷ d log price of the frontier at the order's price.
         horizon_s: a deviation is made good over so many seconds.
+        most: what is saved is spent by at most this multiplier.
     """
 
     rate: float
     budget: float
     elasticity: float
     horizon_s: float
+    most: float = MOST
 
     def share(self, part: float) -> Pace:
         """The pace of ``part`` of the traffic."""
@@ -35,7 +37,7 @@ class Pace:
         if self.budget <= 0:
             return LEAST
         ahead = spent - self.rate * elapsed_s
-        return min(max(1.0 - ahead / (self.budget * self.horizon_s), LEAST), MOST)
+        return min(max(1.0 - ahead / (self.budget * self.horizon_s), LEAST), self.most)
 
     def priced(self, directive: PriceDirective, multiplier: float) -> PriceDirective:
         """Prices at which spend per request is ``multiplier`` times what it is at ``directive``'s."""

@@ -95,6 +95,8 @@ class LedgerBook:
             repay_s=REPAY_S,
             pace_s=PACE_S,
             headroom=budget.headroom,
+            keep=budget.keep,
+            worth=budget.worth.clicks_per_gflop / 1e9 if budget.worth else 0.0,
         )
         self._controller = PriceController(settings, clock)
         self.reports = Reports(clock)
@@ -172,6 +174,8 @@ class LedgerBook:
         spend = self.reports.take()
         self._now = self._controller.tick(float(spend.requests), float(spend.flops), spend.weight)
         self._in_force = self.order  # policy and price change together
+        if self.order.policy != "greenflow":
+            self._now = replace(self._now, price=0.0)  # nobody is charged it
         second = float(int(self._wall()))
         if not self._trajectory or self._trajectory[-1].t != second:
             self._trajectory.append(Point(second, replicas=self.reports.replicas()))

@@ -81,6 +81,36 @@ def test_a_fivefold_spike_is_answered_in_the_first_tick():
     assert plant.second(int(5 * RATE)) <= 1.1 * plant.controller.state()["budget"]
 
 
+def test_enough_is_not_exceeded_whatever_the_budget():
+    plenty = 2 * RATE * FRONTIER.top
+    plant = Plant(budget=plenty, keep=0.95)
+    plant.run(20)
+    spent = plant.run(60).mean() / RATE
+    needed = FRONTIER.needed(0.95 * FRONTIER.reward(FRONTIER.top))
+    assert spent == pytest.approx(needed, rel=0.03)
+    assert spent < 0.9 * FRONTIER.top
+    tight = Plant(keep=0.999999)
+    tight.run(20)
+    assert tight.run(60).mean() == pytest.approx(BUDGET, rel=0.01), "a budget below enough is kept as before"
+
+
+def test_enough_holds_without_a_budget_too_and_for_a_given_worth():
+    price = FRONTIER.price(0.5 * (FRONTIER.floor + FRONTIER.top))
+    for plant in (Plant(budget=None, worth=price), Plant(budget=2 * RATE * FRONTIER.top, worth=price)):
+        plant.run(10)
+        assert plant.answer.price == price
+        assert plant.run(40).mean() / RATE == pytest.approx(FRONTIER.spend(price), rel=0.03)
+    assert Plant(budget=None).answer.price == 0.0
+
+
+def test_savings_are_not_spent_on_what_is_not_worth_it():
+    price = FRONTIER.price(0.5 * (FRONTIER.floor + FRONTIER.top))
+    plant = Plant(budget=RATE * 0.98 * FRONTIER.spend(price), worth=price)
+    plant.run(30)
+    assert plant.answer.pace is not None
+    assert plant.answer.pace.multiplier(0.0, 5.0) <= max((plant.answer.price / price) ** 4.0, 1.0) + 1e-9
+
+
 def test_a_budget_below_the_floor_gives_everyone_the_cheapest_chain():
     plant = Plant(budget=RATE * FRONTIER.floor * 0.5)
     spent = plant.run(20)[5:]
@@ -219,7 +249,7 @@ def test_bad_budgets_are_refused(budget):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"interval_s": 0}, {"burst_s": -1}, {"trust": 0.5}, {"headroom": 1.0}, {"gain": math.nan}]
+    "wrong", [{"interval_s": 0}, {"burst_s": -1}, {"trust": 0.5}, {"headroom": 1.0}, {"gain": math.nan}, {"keep": 0.0}]
 )
 def test_bad_settings_are_named(wrong):
     with pytest.raises(PricingInputError, match=next(iter(wrong))):
