@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +51,45 @@ class CarbonConfig(Section):
         return self
 
 
+IDLE_WATTS, FULL_WATTS = 0.74, 3.5
+"""Of a cloud's vCPU, the mean over AWS's machines: Cloud Carbon Footprint, methodology, appendix I."""
+
+
+@dataclass(frozen=True)
+class Watts:
+    """What a machine draws, idle and with all its vCPUs busy, and who says so."""
+
+    vcpus: int
+    idle_watts: float
+    full_watts: float
+    source: str
+
+
+class MachineConfig(Section):
+    """Watts of a node for which no hardware counter speaks, a virtual machine's above all."""
+
+    use: Literal["auto", "never"] = Field(
+        default="auto", description="auto: where there is neither RAPL nor NVML; never: codecarbon's estimate instead"
+    )
+    vcpus: int | None = Field(default=None, ge=1, description="null: as many as this node has")
+    idle_watts: float | None = Field(default=None, ge=0, description="null: 0.74 a vCPU (Cloud Carbon Footprint)")
+    full_watts: float | None = Field(default=None, gt=0, description="null: 3.5 a vCPU (Cloud Carbon Footprint)")
+
+    @model_validator(mode="after")
+    def _check(self) -> MachineConfig:
+        if self.idle_watts is not None and self.full_watts is not None and self.idle_watts >= self.full_watts:
+            raise ValueError("full_watts must exceed idle_watts")
+        return self
+
+    def here(self) -> Watts:
+        """With what is not declared filled in for this node."""
+        vcpus = self.vcpus or os.cpu_count() or 1
+        idle = IDLE_WATTS * vcpus if self.idle_watts is None else self.idle_watts
+        full = FULL_WATTS * vcpus if self.full_watts is None else self.full_watts
+        known = self.idle_watts is not None and self.full_watts is not None
+        return Watts(vcpus, idle, max(full, idle), "energy.machine" if known else "Cloud Carbon Footprint")
+
+
 class EnergyConfig(Section):
     """How joules become grams."""
 
@@ -64,3 +105,4 @@ class EnergyConfig(Section):
     )
     lifetime_years: float = Field(default=4.0, gt=0, description="over which a node's embodied carbon is spread")
     carbon: CarbonConfig = CarbonConfig()
+    machine: MachineConfig = MachineConfig()

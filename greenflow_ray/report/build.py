@@ -141,6 +141,7 @@ def _arm(
         energy_joules=energy.joules if energy else None,
         energy_source=energy.source if energy else None,
         joules=energy.joules if energy else None,
+        marginal_joules=energy.marginal_joules if energy else None,
         p99_ms=None if latency["p99"] is None else 1000 * latency["p99"],
         carbon_grams=grams,
         latency_seconds=contents.Latency(**latency),

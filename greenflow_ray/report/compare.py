@@ -61,6 +61,7 @@ def against(
         flops=ratio(old.flops, new.flops),
         cpu_seconds=ratio(old.cpu_seconds, new.cpu_seconds),
         joules=ratio(old.energy_joules, new.energy_joules),
+        marginal_joules=ratio(old.marginal_joules, new.marginal_joules),
         intervals=intervals,
     )
 

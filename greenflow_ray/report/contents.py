@@ -63,6 +63,7 @@ class Arm(Part):
     )
     sci: Sci | None = None
     joules: float | None = Field(default=None, description="energy_joules")
+    marginal_joules: float | None = Field(default=None, description="what load added to idling; null: not known")
     p99_ms: float | None = Field(default=None, description="latency_seconds.p99, in milliseconds")
     client_cpu_seconds: float = Field(description="what the load generator itself used")
     client_send_delay_p99_seconds: float = Field(description="by how much the load generator was late to send")
@@ -82,7 +83,8 @@ class Against(Part):
     clicks: float | None
     flops: float | None
     cpu_seconds: float | None
-    joules: float | None
+    joules: float | None = Field(description="of the whole node, idling included")
+    marginal_joules: float | None = Field(default=None, description="what load added to idling")
     intervals: dict[str, tuple[float, float]] = Field(
         default_factory=dict, description="95 % intervals of clicks and flops: paired bootstrap over users"
     )

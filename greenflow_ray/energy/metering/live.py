@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.metering.meter import EnergyWindow, by_codecarbon, by_cpu_seconds, without_codecarbon
+from greenflow_ray.energy.metering.meter import EnergyWindow, by_codecarbon, by_machine, without_codecarbon
 from greenflow_ray.energy.metering.processes import node_seconds
 from greenflow_ray.energy.metering.tracker import Tracker
 from greenflow_ray.errors import ResourceProblem
@@ -24,10 +24,11 @@ NOTHING_S = 1.0
 class LiveMeter:
     """One a node, never one a replica: it sees the whole machine. Any thread may read it.
 
-    One codecarbon tracker keeps running; a reading takes the differences of its totals. While it fails, windows are
-    CPU-seconds × watts a core and say so. The first tracker of a process takes a second or two to start, here; a
-    reading costs about a millisecond of CPU, and codecarbon's own samples about another one a second. Read it at least
-    every few minutes: windows may be of any length, but hardware counters go round.
+    One codecarbon tracker keeps running; a reading takes the differences of its totals. While it fails, or where it has
+    no counter to read, windows are the machine's watts by load (:func:`~.meter.by_machine`) and say so. The first
+    tracker of a process takes a second or two to start, here; a reading costs about a millisecond of CPU, and
+    codecarbon's own samples about another one a second. Read it at least every few minutes: windows may be of any
+    length, but hardware counters go round.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class LiveMeter:
         """Close the open window and open the next; ``last``: of its tracker."""
         (began, busy), self._began = self._began, (self._clock(), self._busy())
         now, used = self._began[0], max(0.0, self._began[1] - busy)
-        fallback = by_cpu_seconds(now - began, used, self._config.pue)
+        fallback = by_machine(now - began, used, self._config)
         window = self._measured(fallback, last=last)
         if last and not self._closed:
             self._renew()
@@ -84,6 +85,9 @@ class LiveMeter:
             reading = tracker.close() if last else tracker.read()
             if not reading.joules > 0 and fallback.seconds > self._nothing_s:
                 raise ValueError("no energy counted")
+            estimated = not reading.counted and not reading.gpu
+            if estimated and self._config.machine.use == "auto":  # codecarbon would charge the whole package's TDP
+                return fallback
             return by_codecarbon(reading, fallback, self._config.pue)
         except Exception as error:  # codecarbon reads hardware in many ways; none may stop the meter
             self._give_up(type(error).__name__)
@@ -107,7 +111,7 @@ class LiveMeter:
 class CodecarbonMeter:
     """A :class:`~.meter.EnergyMeter` of separate windows: codecarbon is started for each.
 
-    If it cannot start or counts nothing, the window is one of CPU-seconds, and its method says so.
+    If it cannot start or counts nothing, the window is of the machine's watts by load, and its method says so.
     """
 
     def __init__(

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.metering.tracker import Reading
 
 Label = Literal["measured", "estimated"]
-
-# What one busy core draws where nothing better is known; codecarbon's own last resort.
-WATTS_PER_CORE = 4.0
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,7 @@ class EnergyWindow:
         cpu_source: the same for processors alone.
         method: how it was found, in words.
         node_cpu_seconds: busy CPU-seconds of the whole node, to share the energy by.
+        marginal_joules: what load added to idling; None: not known.
     """
 
     seconds: float
@@ -38,6 +37,7 @@ class EnergyWindow:
     cpu_source: Label
     method: str
     node_cpu_seconds: float
+    marginal_joules: float | None = None
 
 
 class EnergyMeter(Protocol):
@@ -52,11 +52,19 @@ class EnergyMeter(Protocol):
         ...
 
 
-def by_cpu_seconds(seconds: float, busy: float, pue: float) -> EnergyWindow:
-    """A window of so many ``seconds`` and ``busy`` CPU-seconds, × watts a core × PUE: the last resort always works."""
-    joules = busy * WATTS_PER_CORE * pue
-    method = f"CPU-seconds × {WATTS_PER_CORE:g} W a core × PUE {pue:g}"
-    return EnergyWindow(seconds, joules, joules, 0.0, 0.0, "estimated", "estimated", method, busy)
+def by_machine(seconds: float, busy: float, config: EnergyConfig) -> EnergyWindow:
+    """A window of so many ``seconds`` and ``busy`` CPU-seconds on a machine that is known by its watts only.
+
+    Watts rise in a line from idle to full with the share of busy CPUs (Cloud Carbon Footprint's method and, where
+    ``energy.machine`` says nothing else, its means for a cloud's vCPU). No counter is needed, and on a virtual machine
+    nobody else's sockets are charged.
+    """
+    machine = config.machine.here()
+    marginal = (machine.full_watts - machine.idle_watts) * busy / machine.vcpus * config.pue
+    joules = machine.idle_watts * seconds * config.pue + marginal
+    watts = f"{machine.idle_watts:g} W idle to {machine.full_watts:g} W with {machine.vcpus} busy vCPUs"
+    method = f"{watts} ({machine.source}), PUE {config.pue:g}"
+    return EnergyWindow(seconds, joules, joules, 0.0, 0.0, "estimated", "estimated", method, busy, marginal)
 
 
 def by_codecarbon(reading: Reading, window: EnergyWindow, pue: float) -> EnergyWindow:

@@ -137,6 +137,12 @@ def replica_line(report: Report) -> str:
     return f"Replicas that did not change: {each}." if moved else f"Replicas did not change: {each}."
 
 
+_RATIOS = {
+    "clicks": "clicks", "flops": "FLOPs", "cpu_seconds": "CPU-seconds", "joules": "joules",
+    "marginal_joules": "marginal joules",
+}  # fmt: skip
+
+
 def against_lines(report: Report) -> list[str]:
     """What GreenFlow was held against, a line a rival."""
     if report.against is None:
@@ -150,12 +156,7 @@ def against_lines(report: Report) -> list[str]:
     out = []
     for name, held in rivals:
         parts = []
-        for what, label in (
-            ("clicks", "clicks"),
-            ("flops", "FLOPs"),
-            ("cpu_seconds", "CPU-seconds"),
-            ("joules", "joules"),
-        ):
+        for what, label in _RATIOS.items():
             ratio, found = getattr(held, what), held.intervals.get(what)
             if ratio is not None:
                 parts.append(f"{label} × {ratio:.3f}" + (f" ({found[0]:.3f} to {found[1]:.3f})" if found else ""))

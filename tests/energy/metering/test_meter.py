@@ -10,16 +10,27 @@ from typing import Any, NoReturn
 import pytest
 
 from greenflow_ray.config import EnergyConfig
+from greenflow_ray.config.energy import MachineConfig
 from greenflow_ray.energy.metering.live import CodecarbonMeter
-from greenflow_ray.energy.metering.meter import by_cpu_seconds
+from greenflow_ray.energy.metering.meter import by_machine
 from greenflow_ray.errors import ResourceProblem
 from tests.energy.trackers import told
 
 
-def test_cpu_seconds_by_hand() -> None:
-    window = by_cpu_seconds(60.0, 20.0, 1.5)
-    assert (window.seconds, window.joules, window.node_cpu_seconds) == (60, 20 * 4 * 1.5, 20)
-    assert window.source == "estimated"
+def test_a_machine_by_hand() -> None:
+    machine = MachineConfig(vcpus=4, idle_watts=6.0, full_watts=26.0)
+    window = by_machine(60.0, 20.0, EnergyConfig(pue=1.5, machine=machine))
+    assert (window.seconds, window.node_cpu_seconds) == (60, 20)
+    assert window.marginal_joules == pytest.approx(20 / 4 * 20 * 1.5)
+    assert window.joules == pytest.approx(6 * 60 * 1.5 + 20 / 4 * 20 * 1.5)
+    assert (window.source, window.cpu_source) == ("estimated", "estimated")
+    assert "energy.machine" in window.method
+    assert "Cloud Carbon Footprint" in by_machine(1.0, 1.0, EnergyConfig()).method
+    with pytest.raises(ValueError, match="full_watts must exceed"):
+        MachineConfig(idle_watts=5.0, full_watts=5.0)
+
+
+def test_a_meter_is_opened_before_it_is_closed() -> None:
     found = CodecarbonMeter(EnergyConfig(), tracker=told(1.0))
     found.start()
     found.stop()
@@ -38,7 +49,7 @@ def test_codecarbon_estimates_here_quietly_without_files_or_network(
     (tmp_path / ".codecarbon.config").write_text("[codecarbon]\nelectricitymaps_api_token=x\noutput_methods=csv,api\n")
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    found = CodecarbonMeter(EnergyConfig(country_iso_code="FRA", pue=1.67))
+    found = CodecarbonMeter(EnergyConfig(country_iso_code="FRA", pue=1.67, machine=MachineConfig(use="never")))
     found.start()
     sum(range(3_000_000))
     window = found.stop()

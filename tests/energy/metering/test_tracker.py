@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.metering.meter import EnergyWindow, by_codecarbon, by_cpu_seconds
+from greenflow_ray.energy.metering.meter import EnergyWindow, by_codecarbon, by_machine
 from greenflow_ray.energy.metering.tracker import Reading, Tracker, rapl_has_memory
 from greenflow_ray.errors import ResourceProblem
 from tests.energy.trackers import told
 
 
 def window_of(reading: Reading) -> EnergyWindow:
-    return by_codecarbon(reading, by_cpu_seconds(1.0, 0.5, 1.5), 1.5)
+    return by_codecarbon(reading, by_machine(1.0, 0.5, EnergyConfig()), 1.5)
 
 
 def test_readings_are_differences_of_codecarbons_totals() -> None:
