@@ -12,6 +12,7 @@ import typer
 from greenflow_ray import __version__
 from greenflow_ray import config as configuration
 from greenflow_ray.config import CascadeConfig
+from greenflow_ray.errors import ConfigError
 
 app = typer.Typer(
     help=(
@@ -67,6 +68,18 @@ def show(result: Any, as_json: bool) -> None:
     """The result on standard output, if it was asked for as JSON."""
     if as_json:
         print(json.dumps(result, indent=2, default=str))
+
+
+def seconds_of(option: str, text: str) -> float:
+    """``250ms``, ``0.25s`` or ``0.25`` in seconds. Raises ConfigError."""
+    number, scale = (text[:-2], 1e-3) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    try:
+        seconds = float(number) * scale
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"{option}: {text!r} is no time; write 250ms or 0.25s")
+    return seconds
 
 
 @app.callback()

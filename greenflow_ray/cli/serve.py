@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from greenflow_ray.cli.options import DEFAULT_RUN, AsJson, Config, Run, Seed, app, resolve, show
+from greenflow_ray.cli.options import DEFAULT_RUN, AsJson, Config, Run, Seed, app, resolve, seconds_of, show
 from greenflow_ray.support.terminal import Terminal
 
 PANEL = "Serving"
@@ -57,6 +57,13 @@ def loadtest(
             "chains for load.budget_share of its FLOPs), greenflow (that budget) or fixed:CHAIN; default: as it is."
         ),
     ] = None,
+    capacity: Annotated[
+        bool,
+        typer.Option(
+            "--find-capacity", help="Find the greatest constant rate that keeps --p99 and sheds nothing; 20 s a step."
+        ),
+    ] = False,
+    p99: Annotated[str, typer.Option("--p99", help="Of --find-capacity: the limit, such as 250ms or 0.25s.")] = "250ms",
     name: Annotated[str, typer.Option(help="Name of the result's files in RUN/loadtest/.")] = "manual",
     seed: Seed = None,
     as_json: AsJson = False,
@@ -72,11 +79,17 @@ def loadtest(
 
     `greenflow loadtest --shape constant --rate 50 --duration 60`
 
+    Machines saved, as rates: `greenflow loadtest --find-capacity --p99 250ms --arm tuned`, and again for each arm.
+
     From another machine, without a run: `greenflow loadtest --url http://server:8000 --replay trace.csv`
     """
-    from greenflow_ray.line.playing import play_load
+    from greenflow_ray.line.playing import find_capacity, play_load
 
     resolved = resolve(run, config, seed)
+    if capacity:
+        terminal, limit_s = Terminal(quiet=as_json), seconds_of("--p99", p99)
+        show(find_capacity(resolved, url, terminal, name=name, limit_s=limit_s, arm=arm, start=rate), as_json)
+        return
     result = play_load(
         resolved,
         url,

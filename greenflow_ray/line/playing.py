@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,10 +15,11 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import MANIFEST, load, load_clicks
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.loadtest import ArmResult, ClientOptions, Trace, from_config, open_loop, replay
+from greenflow_ray.loadtest import ArmResult, ClientOptions, Trace, capacity, from_config, open_loop, replay
 from greenflow_ray.loadtest import Progress as LoadProgress
 from greenflow_ray.loadtest.shown import say
 from greenflow_ray.models.pool import chain_space, load_pool
+from greenflow_ray.support.files import whole
 from greenflow_ray.support.terminal import Terminal
 
 
@@ -113,6 +115,47 @@ def play_load(
         terminal.say(f"warning: {doubt}")
     terminal.say(f"written to {config.paths.loadtest / name}.json, .png and .parquet (a row a request)")
     return result.totals()
+
+
+def find_capacity(
+    config: CascadeConfig,
+    url: str,
+    terminal: Terminal,
+    *,
+    name: str,
+    limit_s: float,
+    arm: str | None = None,
+    start: float | None = None,
+    seconds: float = 20.0,
+) -> dict[str, Any]:
+    """`greenflow loadtest --find-capacity`: the greatest constant rate with p99 within ``limit_s`` and nothing shed.
+
+    Each rate is played for ``seconds``, after a quarter of that to warm up; a GreenFlow arm's budget rises with it.
+    """
+    dataset = load(config.paths.data)
+    users = dataset.users.user_ids[dataset.users.of(Split.FINAL)]
+    terminal.say(f"p99 within {1e3 * limit_s:g} ms, nothing shed, {seconds:g} s a step")
+
+    def play(rate: float) -> ArmResult:
+        if arm is not None:
+            _start_arm(config, dataset, url, arm, rate, Terminal(quiet=True))
+
+        def once(length: float, seed: int) -> ArmResult:
+            asked = {"shape": "constant", "requests_per_second": rate, "duration_s": length}
+            trace = from_config(config.load.model_copy(update=asked), users, seed)
+            return _play(config, dataset, trace, url, Terminal(quiet=True), name=f"{name}-step", k=config.exposure)
+
+        once(seconds / 4, config.seed + 1)
+        played = once(seconds, config.seed)
+        step = capacity.judge(rate, played, limit_s)
+        terminal.say(f"  {rate:8.1f} requests/s: p99 {1e3 * step.p99_s:5.0f} ms {step.why or 'held'}")
+        return played
+
+    found = capacity.find(play, limit_s, start or config.load.requests_per_second)
+    terminal.say(f"capacity: {found.rate:.1f} requests/s")
+    with whole(config.paths.loadtest / f"{name}-capacity.json") as part:
+        part.write_text(json.dumps({"arm": arm, **found.as_json()}, indent=1), encoding="utf-8")
+    return found.as_json()
 
 
 def _start_arm(config: CascadeConfig, dataset: Dataset, url: str, arm: str, rate: float, terminal: Terminal) -> None:

@@ -1,4 +1,4 @@
-"""The greatest rate that a running application serves within a latency limit, shedding nothing: machines, in a figure."""
+"""The greatest rate that an application serves within a latency limit, shedding nothing: machines, in a figure."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_a_failing_codecarbon_falls_back_and_comes_back_without_counting_twice(t
     assert (window.source, window.joules) == (
         "estimated",
         5.0 * 3.0 + 5.0 * 4.0,
-    )  # idle, and CPU-seconds × watts a core
+    )  # idle, busy
     assert "codecarbon failed" in window.method
     machine.now += 5.0
     assert "codecarbon failed" in meter.read().method  # not probed at every reading
