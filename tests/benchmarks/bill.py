@@ -35,7 +35,7 @@ from greenflow_ray.line.playing import play_arm
 from greenflow_ray.loadtest import capacity, from_config
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.models.pool import chain_space, load_pool
-from greenflow_ray.nearline import reprice_once
+from greenflow_ray.nearline import reprice_once, window_frontier
 from greenflow_ray.pricing import open_store, solve
 from greenflow_ray.pricing.rivals.tuned import tuned
 from greenflow_ray.reward.grid import ChainRunner
@@ -95,7 +95,7 @@ class Offline:
                 break
             for target in TARGETS:
                 for arm, clicks in zip(("greenflow", "tuned"), kept, strict=True):
-                    name = f"{arm}@{target:g}"
+                    name = f"{arm}-{target:g}"
                     if clicks >= target and found.get(name, 2.0) > share and found.get(f"{name}!") is None:
                         found[name] = float(share)
                     elif clicks < target:
@@ -178,9 +178,9 @@ def ratios(new: Sums, old: Sums, seed: int = 0) -> dict[str, Any]:
 def order_of(
     arm: str, share: float, config: CascadeConfig, dataset: Dataset, space: ChainSpace, rate: float
 ) -> BudgetOrder:
-    """The order of ``greenflow@…``, ``tuned@…`` or ``equal``."""
+    """The order of ``greenflow-…``, ``tuned-…`` or ``equal``."""
     arms = Arms(config, dataset, space, share * float(space.costs.max()), rate)
-    return arms.order(arm.partition("@")[0])
+    return arms.order(arm.partition("-")[0])
 
 
 def play_rounds(
@@ -205,8 +205,7 @@ def play_rounds(
             beside = 0.0
             if arm.startswith("greenflow"):
                 before = time.process_time()
-                with open_store(config.paths.prices) as store:
-                    reprice_once(config, store)
+                reprice_once(config, open_store(config.paths.prices), window_frontier, time.time, None)
                 beside = time.process_time() - before
             sums[arm].add(played, beside)
     return sums
@@ -218,7 +217,7 @@ def capacities(
     """Each arm's greatest rate with p99 within the limit."""
     users = dataset.users.user_ids[dataset.users.of(Split.FINAL)]
     found: dict[str, Any] = {}
-    for arm in (EQUAL, *(name for name in levels if name.endswith("@0.98"))):
+    for arm in (EQUAL, *(name for name in levels if name.endswith("-0.98"))):
 
         def play(rate: float, arm: str = arm) -> ArmResult:
             with Client(url) as client:
@@ -236,16 +235,23 @@ def capacities(
 
 
 BARS = {
-    0.98: {"equal": {"flops": (0.25, 0.13), "cpu_seconds": (0.42, 0.22)}, "tuned": {"flops": (0.85, 0.65), "cpu_seconds": (0.93, 0.75)}},
-    0.995: {"equal": {"flops": (0.65, 0.4), "cpu_seconds": (0.75, 0.5)}, "tuned": {"flops": (0.75, 0.5), "cpu_seconds": (0.82, 0.6)}},
-}  # fmt: skip
+    0.98: {
+        "equal": {"flops": (0.25, 0.13), "cpu_seconds": (0.42, 0.22)},
+        "tuned": {"flops": (0.85, 0.65), "cpu_seconds": (0.93, 0.75)},
+    },
+    0.995: {
+        "equal": {"flops": (0.65, 0.4), "cpu_seconds": (0.75, 0.5)},
+        "tuned": {"flops": (0.75, 0.5), "cpu_seconds": (0.82, 0.6)},
+    },
+}
+"""Bar and moonshot by target, rival and figure."""
 
 
 def table(told: dict[str, dict[str, Any]], held: dict[str, Any]) -> list[Row]:
     """The bars."""
     rows: list[Row] = []
     for target, rivals in BARS.items():
-        against = told[f"greenflow@{target:g}"]["against"]
+        against = told[f"greenflow-{target:g}"]["against"]
         for rival, bars in rivals.items():
             for what, (bar, moonshot) in bars.items():
                 label = f"clicks ≥ {target:g} of EQUAL's: {what}, GREENFLOW ÷ {rival.upper()}"
@@ -253,9 +259,9 @@ def table(told: dict[str, dict[str, Any]], held: dict[str, Any]) -> list[Row]:
         more = against["equal"]["marginal_joules"] - against["equal"]["flops"]
         rows.append(row(f"clicks ≥ {target:g}: marginal joules ÷ EQUAL's, less FLOPs' ratio", more, 0.25, 0.10))
     if held:
-        ours = held["greenflow@0.98"]["rate"]
+        ours = held["greenflow-0.98"]["rate"]
         rows.append(row("capacity at p99 ≤ 250 ms ÷ EQUAL's", ours / held["equal"]["rate"], 2.0, 3.0, least=True))
-        rows.append(row("capacity at p99 ≤ 250 ms ÷ TUNED's", ours / held["tuned@0.98"]["rate"], 1.12, 1.4, least=True))
+        rows.append(row("capacity at p99 ≤ 250 ms ÷ TUNED's", ours / held["tuned-0.98"]["rate"], 1.12, 1.4, least=True))
     return rows
 
 
