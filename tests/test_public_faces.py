@@ -46,8 +46,8 @@ FACES = {
         Evaluation Plan evaluate
     """,
     "config": """
-        ALLOCATOR DEFAULT TRAINED BudgetConfig BudgetFields CarbonConfig CascadeConfig DataConfig EnergyConfig Limits
-        LoadConfig ModelConfig ReplicaConfig RewardConfig RunPaths SamplingConfig ScheduledLimits Section ServingConfig
+        ALLOCATOR DEFAULT TRAINED UNRANKED BudgetConfig BudgetFields CarbonConfig CascadeConfig DataConfig EnergyConfig
+        Limits LoadConfig ModelConfig ReplicaConfig RewardConfig RunPaths SamplingConfig ScheduledLimits Section ServingConfig
         SplitConfig StageConfig TrainingConfig builtin dump load parse store validated
     """,
 }

@@ -6,6 +6,7 @@ from greenflow_ray.config.declaration import DEFAULT, builtin, dump, load, parse
 from greenflow_ray.config.energy import CarbonConfig, EnergyConfig
 from greenflow_ray.config.offline import (
     TRAINED,
+    UNRANKED,
     DataConfig,
     ModelConfig,
     RewardConfig,
@@ -21,6 +22,7 @@ __all__ = [
     "ALLOCATOR",
     "DEFAULT",
     "TRAINED",
+    "UNRANKED",
     "BudgetConfig",
     "BudgetFields",
     "CarbonConfig",

@@ -11,6 +11,8 @@ from greenflow_ray.config.section import Section
 
 TRAINED = "greenflow_ray.models.training.artifacts:load_scorer"
 """The factory of models that `greenflow train` trains; others bring their own weights."""
+UNRANKED = "greenflow_ray.models.scorer:as_ranked"
+"""The factory of no model at all: the list as the stage before left it."""
 
 
 class ModelConfig(Section):

@@ -129,6 +129,14 @@ def measured(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> cos
     raise ArtifactError(f"{config.paths.costs}: {why}; {costs.cure(config)}")
 
 
+def work_seconds(config: CascadeConfig, catalog: Catalog) -> dict[str, float]:
+    """CPU-seconds a request of every model at its largest scale, as calibration timed them; empty: it did not."""
+    if not calibrated(config, catalog):
+        return {}
+    found = {model.name: model for model in costs.read(config).models}
+    return {name: model.fit.seconds(max(model.sizes), 1) for name, model in found.items()}
+
+
 def calibrated(config: CascadeConfig, catalog: Catalog) -> bool:
     """Whether the run's measured costs are those of these very models."""
     try:

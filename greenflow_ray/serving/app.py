@@ -15,11 +15,10 @@ from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import ALLOCATOR, CascadeConfig, ReplicaConfig
 from greenflow_ray.energy.carbon.last_known import source_for
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.costing import costs
-from greenflow_ray.models.pool import chain_space, load_pool
+from greenflow_ray.models.pool import chain_space, load_pool, work_seconds
 from greenflow_ray.serving.allocator.replica import AllocatorReplica
 from greenflow_ray.serving.gateway.replica import Gateway
-from greenflow_ray.serving.placement import FLOPS_PER_SECOND, Place, placed
+from greenflow_ray.serving.placement import FLOPS_PER_SECOND, Place, placed, seconds_by_flops
 from greenflow_ray.serving.sources import load_source
 from greenflow_ray.serving.stages.replica import StageReplica
 from greenflow_ray.support.imports import import_object
@@ -88,8 +87,8 @@ def check(config: CascadeConfig) -> tuple[CascadeConfig, ChainSpace, dict[str, P
     for chain in (config.budget.fixed_chain, *config.budget.mix):
         space.index(chain)
     source_for(config.energy)
-    speed = costs.read(config).reference_flops_per_second if config.costs == "timed" else FLOPS_PER_SECOND
-    return config, space, placed(config, space, reward.flops_per_request, speed)
+    seconds = work_seconds(config, source.catalog) or seconds_by_flops(space)
+    return config, space, placed(config, seconds, reward.flops_per_request / FLOPS_PER_SECOND)
 
 
 def _deployment(kind: Any, name: str, limits: ReplicaConfig, deadline_s: float) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from greenflow_ray.chains import ChainSpace
-from greenflow_ray.config import ALLOCATOR, CascadeConfig
+from greenflow_ray.config import ALLOCATOR, UNRANKED, CascadeConfig
 from greenflow_ray.errors import ConfigError
 
 MESSAGE_S = 5e-3
@@ -27,22 +27,26 @@ class Place:
     why: str
 
 
-def placed(
-    config: CascadeConfig, space: ChainSpace, reward_flops: int, flops_per_second: float = FLOPS_PER_SECOND
-) -> dict[str, Place]:
+def seconds_by_flops(space: ChainSpace) -> dict[str, float]:
+    """CPU-seconds a request of every instance at its largest scale, as its FLOPs let one guess."""
+    return {
+        m.name: m.cost(max(m.scales or stage.scales)) / FLOPS_PER_SECOND for stage in space.stages for m in stage.pool
+    }
+
+
+def placed(config: CascadeConfig, seconds: Mapping[str, float], reward_seconds: float) -> dict[str, Place]:
     """The place of every model instance and of the allocator, by name.
 
     Args:
         config: says ``deployment``, ``gateway`` or ``auto`` for each stage and the allocator.
-        space: what instances cost, in FLOPs or FLOP-equivalents of their CPU time.
-        reward_flops: what the reward model costs a request.
-        flops_per_second: of a core, in the same unit.
+        seconds: CPU-seconds a request of every instance at its largest scale, timed or guessed.
+        reward_seconds: the reward model's.
 
     Raises ConfigError if an instance that asks for a GPU is to run in a gateway.
     """
     out: dict[str, Place] = {}
-    for stage in space.stages:
-        working = [m for m in stage.pool if m.cost(max(stage.scales)) > 0]
+    for stage in config.stages:
+        working = [m for m in stage.pool if m.factory != UNRANKED]
         wanted = config.serving.place_of(stage.name)
         for model in stage.pool:
             gpus = config.serving.replicas_of(model.name).gpus
@@ -51,7 +55,6 @@ def placed(
                     f"serving.place: model {model.name!r} asks for {gpus:g} GPUs and cannot run in gateways; "
                     f"set {stage.name!r} to deployment or auto"
                 )
-            seconds = model.cost(max(model.scales or stage.scales)) / flops_per_second
             if wanted != "auto":
                 out[model.name] = Place(wanted == "gateway", "as configured")
             elif model not in working:
@@ -61,10 +64,9 @@ def placed(
             elif len(working) > 1:
                 out[model.name] = Place(False, f"one of {len(working)} instances between which the price shifts load")
             else:
-                out[model.name] = _by_cost(seconds)
+                out[model.name] = _by_cost(seconds[model.name])
     wanted = config.serving.place_of(ALLOCATOR)
-    auto = wanted == "auto"
-    out[ALLOCATOR] = _by_cost(reward_flops / flops_per_second) if auto else Place(wanted == "gateway", "as configured")
+    out[ALLOCATOR] = _by_cost(reward_seconds) if wanted == "auto" else Place(wanted == "gateway", "as configured")
     return out
 
 

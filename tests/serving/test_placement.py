@@ -6,41 +6,33 @@ import pytest
 
 from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace, ModelCost, Stage
-from greenflow_ray.config import CascadeConfig
+from greenflow_ray.config import UNRANKED, CascadeConfig
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.serving.placement import MESSAGE_S, placed, told
+from greenflow_ray.serving.placement import FLOPS_PER_SECOND, MESSAGE_S, placed, seconds_by_flops, told
 
-FAST = 1e9
-"""FLOP/s of a core that makes a FLOP a nanosecond."""
+SECONDS = {"small": 0.99 * MESSAGE_S, "large": MESSAGE_S, "none": 0.0, "a": 1e-3, "b": 1.0}
 
 
 def config(**serving: Any) -> CascadeConfig:
     stages = [
         {"name": "recall", "pool": [{"name": "small"}], "scales": "corpus"},
         {"name": "pre-ranking", "pool": [{"name": "large"}], "scales": [40]},
-        {"name": "ranking", "pool": [{"name": "none"}, {"name": "a"}, {"name": "b"}], "scales": [20, 40]},
+        {
+            "name": "ranking",
+            "pool": [{"name": "none", "factory": UNRANKED}, {"name": "a"}, {"name": "b"}],
+            "scales": [20, 40],
+        },
     ]
     return configuration.validated({"stages": stages, "serving": serving}, "test")
 
 
-def space() -> ChainSpace:
-    message = int(MESSAGE_S * FAST)
-    return ChainSpace(
-        (
-            Stage("recall", (ModelCost("small", 1, message - 101),), (100,)),
-            Stage("pre-ranking", (ModelCost("large", 1, message),), (40,)),
-            Stage("ranking", (ModelCost("none", 0, 0, (20,)), ModelCost("a", 1), ModelCost("b", 2)), (20, 40)),
-        )
-    )
-
-
-def lanes(reward_flops: int = 10, **serving: Any) -> set[str]:
-    return {name for name, place in placed(config(**serving), space(), reward_flops, FAST).items() if place.lane}
+def lanes(reward: float = 1e-5, **serving: Any) -> set[str]:
+    return {name for name, place in placed(config(**serving), SECONDS, reward).items() if place.lane}
 
 
 def test_what_costs_less_than_its_message_sits_with_its_caller() -> None:
     assert lanes(place="auto") == {"small", "none", "allocator"}
-    assert lanes(place="auto", reward_flops=int(MESSAGE_S * FAST)) == {"small", "none"}
+    assert lanes(place="auto", reward=MESSAGE_S) == {"small", "none"}
 
 
 def test_what_is_configured_holds() -> None:
@@ -51,14 +43,14 @@ def test_what_is_configured_holds() -> None:
 
 
 def test_reasons_are_told() -> None:
-    said = told(placed(config(place="auto"), space(), 10, FAST))
+    said = told(placed(config(place="auto"), SECONDS, 1e-5))
     assert said == [
         "small: in the gateways, 5 ms a request, less than a message's 5 ms",
         "large: a deployment, 5 ms a request, more than a message's 5 ms",
         "none: in the gateways, does no work",
         "a: a deployment, one of 2 instances between which the price shifts load",
         "b: a deployment, one of 2 instances between which the price shifts load",
-        "allocator: in the gateways, 1e-05 ms a request, less than a message's 5 ms",
+        "allocator: in the gateways, 0.01 ms a request, less than a message's 5 ms",
     ]
 
 
@@ -79,3 +71,10 @@ def test_unknown_places_are_refused_by_name() -> None:
 @pytest.mark.parametrize("where", ["gateway", "deployment"])
 def test_an_older_declaration_says_where_the_allocator_is(where: str) -> None:
     assert ("allocator" in lanes(allocate_in=where)) == (where == "gateway")
+
+
+def test_flops_let_one_guess() -> None:
+    space = ChainSpace(
+        (Stage("a", (ModelCost("m", 10, 5),), (100,)), Stage("b", (ModelCost("n", 1, 0, (20,)),), (20, 40)))
+    )
+    assert seconds_by_flops(space) == {"m": 1005 / FLOPS_PER_SECOND, "n": 20 / FLOPS_PER_SECOND}
