@@ -46,9 +46,9 @@ FACES = {
         Evaluation Plan evaluate
     """,
     "config": """
-        ALLOCATOR DEFAULT TRAINED UNRANKED BudgetConfig BudgetFields CarbonConfig CascadeConfig DataConfig EnergyConfig
-        Limits LoadConfig ModelConfig ReplicaConfig RewardConfig RunPaths SamplingConfig ScheduledLimits Section ServingConfig
-        SplitConfig StageConfig TrainingConfig builtin dump load parse store validated
+        ALLOCATOR DEFAULT TRAINED UNRANKED BudgetConfig BudgetFields CarbonConfig CascadeConfig DataConfig
+        EnergyConfig Limits LoadConfig ModelConfig ReplicaConfig RewardConfig RunPaths SamplingConfig ScheduledLimits
+        Section ServingConfig SplitConfig StageConfig TrainingConfig builtin dump load parse store validated
     """,
 }
 MODULES = {

@@ -91,5 +91,6 @@ class LoadConfig(Section):
     spike_factor: float = Field(default=5.0, ge=1)
     spike_start: float = Field(default=0.5, ge=0, le=1, description="share of the duration at which the spike starts")
     spike_length: float = Field(default=0.06, ge=0, le=1, description="share of the duration that the spike lasts")
+    equal: str = Field(default="fullest", description="chain of the EQUAL arm: what is served without GreenFlow")
     budget_share: float = Field(default=0.6, gt=0, le=1, description="GreenFlow's budget ÷ the fullest chain's FLOPs")
     reprice_every_s: float = Field(default=15.0, gt=0)

@@ -37,7 +37,7 @@ class Arms:
     def order(self, arm: str) -> BudgetOrder:
         """The order that starts an arm. Raises ConfigError naming the arms, or the chains, that there are."""
         if arm == EQUAL:
-            return BudgetOrder(flops_per_second=None, policy="fixed", fixed_chain="fullest")
+            return BudgetOrder(flops_per_second=None, policy="fixed", fixed_chain=self.config.load.equal)
         if arm == TUNED:
             return BudgetOrder(flops_per_second=None, policy="mixed", mix=self.tuned_chains())
         if arm == GREENFLOW:

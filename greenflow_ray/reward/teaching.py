@@ -54,7 +54,12 @@ def train_reward(
     while data, weights, chains and settings are unchanged.
     """
     folder = config.paths.reward
-    key = digest(_sample_digest(config, dataset, space), config.digest("reward", "seed"), str(RewardManifest.SCHEMA))
+    key = digest(
+        _sample_digest(config, dataset, space),
+        space.digest,
+        config.digest("reward", "seed"),
+        str(RewardManifest.SCHEMA),
+    )
     if not force and (manifest := sealed.held(folder / WEIGHTS, RewardManifest, key)):
         return RewardOutcome(manifest, reused=True)
     features = TableFeatures(dataset.users)
@@ -134,4 +139,4 @@ def sample_clicks(
 
 
 def _sample_digest(config: CascadeConfig, dataset: Dataset, space: ChainSpace) -> str:
-    return digest(dataset.digest, space.digest, str(config.exposure), *fingerprints(config))
+    return digest(dataset.digest, *space.names, str(config.exposure), *fingerprints(config))

@@ -61,6 +61,7 @@ class Offline:
     """What is known before any final user is served."""
 
     space: ChainSpace
+    equal: int
     reward_clicks: npt.NDArray[np.int16]
     validation_clicks: npt.NDArray[np.int16]
     validation_rewards: npt.NDArray[np.float32]
@@ -74,12 +75,12 @@ class Offline:
         _, reward = sample_clicks(config, dataset, runner, Split.REWARD)
         estimator = load_reward(config.paths.reward, space, dataset.catalog)
         rewards = estimator.predict(TableFeatures(dataset.users).rows(rows))
-        return cls(space, reward, validation, rewards)
+        return cls(space, space.index(config.load.equal), reward, validation, rewards)
 
     def kept(self, share: float) -> tuple[float, float]:
         """GreenFlow's and TUNED's clicks ÷ the fullest chain's at a budget, on validation users."""
-        clicks, costs, budget = self.validation_clicks, self.space.costs, share * self.space.costs.max()
-        full = float(clicks[:, self.space.fullest].mean())
+        clicks, costs, budget = self.validation_clicks, self.space.costs, share * self.space.costs[self.equal]
+        full = float(clicks[:, self.equal].mean())
         chosen = solve(self.validation_rewards, costs, budget * len(clicks)).chains
         ours = float(clicks[np.arange(len(clicks)), chosen].mean())
         theirs = sum(part * float(clicks[:, j].mean()) for j, part in tuned(self.reward_clicks, costs, budget).items())
@@ -179,7 +180,7 @@ def order_of(
     arm: str, share: float, config: CascadeConfig, dataset: Dataset, space: ChainSpace, rate: float
 ) -> BudgetOrder:
     """The order of ``greenflow-…``, ``tuned-…`` or ``equal``."""
-    arms = Arms(config, dataset, space, share * float(space.costs.max()), rate)
+    arms = Arms(config, dataset, space, share * float(space.costs[space.index(config.load.equal)]), rate)
     return arms.order(arm.partition("-")[0])
 
 
