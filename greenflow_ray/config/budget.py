@@ -71,7 +71,12 @@ class BudgetConfig(Section, BudgetFields):
         default=0.3, gt=0, description="allocators and the ledger exchange spend and price this often"
     )
     settle_s: float = Field(default=1.0, gt=0, description="gateways tell the ledger what they answered this often")
-    burst_s: float = Field(default=0.5, gt=0, description="hard cap: seconds of budget that may be spent at once")
+    burst_s: float = Field(
+        default=0.5,
+        gt=0,
+        description="hard cap: seconds of budget that may be spent at once; longer, noise in the traffic costs fewer "
+        "clicks, and the budget is held over a longer time",
+    )
     headroom: float = Field(
         default=0.015, ge=0, lt=0.5, description="share left unspent, so that noise is not over-use"
     )

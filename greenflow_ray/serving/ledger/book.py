@@ -24,8 +24,8 @@ from greenflow_ray.serving.wire import Orders, Reason, Usage
 MAX_SKIPPED = 3
 """Ticks without a report that are left out in a row; after that silence means that there is no traffic."""
 
-REPAY_S = PACE_S = 0.3
-"""Savings and debt are made good over this long, by the ledger and by each allocator: about one exchange of theirs."""
+REPAY = 0.6
+"""Savings and debt are made good within this share of ``budget.burst_s``, by the ledger and by each allocator."""
 
 SLACK = 1.5
 """Where there are several allocators, the parts of the allowance that they get add up to this: batches are not spread
@@ -92,8 +92,8 @@ class LedgerBook:
             safe=space.index(budget.safe_chain),
             interval_s=budget.exchange_s,
             burst_s=budget.burst_s,
-            repay_s=REPAY_S,
-            pace_s=PACE_S,
+            repay_s=REPAY * budget.burst_s,
+            pace_s=REPAY * budget.burst_s,
             headroom=budget.headroom,
             keep=budget.keep,
             worth=budget.worth.clicks_per_gflop / 1e9 if budget.worth else 0.0,
