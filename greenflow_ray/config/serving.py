@@ -39,6 +39,11 @@ class ServingConfig(Section):
     batch_wait_s: float = Field(
         default=0.05, ge=0, description="a batch starts when none is under way, or when a request has waited so long"
     )
+    linger_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="a request with which no batch is under way waits so long for company: latency for CPU time",
+    )
     deadline_s: float = Field(default=2.0, gt=0)
     allocator_deadline_s: float = Field(default=0.25, gt=0)
     max_waiting: int = Field(default=2000, ge=1, description="requests waiting at a gateway; more are shed with 429")

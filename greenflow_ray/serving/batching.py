@@ -36,13 +36,16 @@ class MicroBatcher(Generic[T, R]):
         *,
         max_items: int,
         max_wait_s: float,
+        linger_s: float = 0.0,
         max_waiting: int,
         max_running: int,
         work: Callable[[T], float] | None = None,
         max_work: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """A batch starts when it is full, when its oldest item has waited ``max_wait_s``, or when none is under way.
+        """A batch starts when it is full, when its oldest item has waited ``max_wait_s``, or when none is under way and
+        it has waited ``linger_s`` for company.
+
 
         It is full with ``max_items`` items, or before ``work`` (FLOPs, say) of its items exceeds ``max_work``; one item
         is always taken. At most ``max_running`` batches are under way; at most ``max_waiting`` items are unanswered.
@@ -50,6 +53,7 @@ class MicroBatcher(Generic[T, R]):
         self._run = run
         self._max_items = max_items
         self._max_wait_s = max_wait_s
+        self._linger_s = linger_s
         self._max_waiting = max_waiting
         self._max_running = max_running
         self._work_of = work or (lambda _: 0.0)
@@ -99,8 +103,9 @@ class MicroBatcher(Generic[T, R]):
             if not full and not self._due and self._max_wait_s > 0:
                 if self._timer is None:
                     loop = asyncio.get_running_loop()
-                    # Alone, it waits for what has come in the same turn of the loop, and no longer.
-                    self._timer = loop.call_later(self._max_wait_s if self._tasks else 0.0, self._fall_due)
+                    # Alone, without lingering, it waits for what has come in the same turn of the loop.
+                    wait = self._max_wait_s if self._tasks else self._linger_s
+                    self._timer = loop.call_later(wait, self._fall_due)
                 return
             batch = self._take()
             self._due = self._due and bool(self._queue)
@@ -136,7 +141,7 @@ class MicroBatcher(Generic[T, R]):
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._due = self._due or not self._tasks
+        self._due = self._due or (not self._tasks and not self._linger_s)
         self._start_batches()
 
     async def _work(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:

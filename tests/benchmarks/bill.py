@@ -2,9 +2,9 @@
 
 ``python -m tests.benchmarks.bill --run runs/paper --out runs/bench/bill.json`` serves a trained run (the paper-sized
 cascade: ``greenflow train --config greenflow_ray/cascades/paper.yaml``) and plays the same traces of final users to
-each arm in turn, round after round. At which budgets GreenFlow and TUNED keep a share of the fullest chain's clicks is
-settled beforehand, on reward and validation users. Repricing runs after each of GreenFlow's turns, and its CPU time is
-GreenFlow's. ``--capacity`` also looks for each arm's greatest rate.
+each arm in turn, round after round: EQUAL, and TUNED and GreenFlow at several budgets. What either would need to keep a
+share of EQUAL's clicks is read off its own budgets, between the two that surround it. Repricing runs after each of
+GreenFlow's turns, and its CPU time is GreenFlow's. ``--capacity`` also looks for each arm's greatest rate.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,9 @@ from greenflow_ray import config as configuration
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.client import BudgetOrder, Client
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.datasets.storage import load
 from greenflow_ray.energy.metering.live import CodecarbonMeter
-from greenflow_ray.errors import InfeasibleBudget
 from greenflow_ray.line import demo
 from greenflow_ray.line.arms import EQUAL, Arms
 from greenflow_ray.line.playing import play_arm
@@ -36,11 +33,7 @@ from greenflow_ray.loadtest import capacity, from_config
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.models.pool import chain_space, load_pool
 from greenflow_ray.nearline import reprice_once, window_frontier
-from greenflow_ray.pricing import open_store, solve
-from greenflow_ray.pricing.rivals.tuned import tuned
-from greenflow_ray.reward.grid import ChainRunner
-from greenflow_ray.reward.stored import load_reward
-from greenflow_ray.reward.teaching import sample_clicks
+from greenflow_ray.pricing import open_store
 from greenflow_ray.serving.local.launch import start
 from greenflow_ray.statistics import ratio_interval
 from greenflow_ray.support.files import whole
@@ -48,60 +41,8 @@ from greenflow_ray.support.terminal import Terminal
 from tests.benchmarks import figures
 from tests.benchmarks.figures import Row, row
 
-TARGETS = (0.98, 0.995)
-"""Shares of EQUAL's clicks that the others are to keep."""
-SHARES = np.geomspace(0.02, 1.0, 120)
-"""Budgets that are looked at, as shares of the fullest chain's cost."""
 LIMIT_S = 0.25
 CPUS = 16
-
-
-@dataclass(frozen=True)
-class Offline:
-    """What is known before any final user is served."""
-
-    space: ChainSpace
-    equal: int
-    reward_clicks: npt.NDArray[np.int16]
-    validation_clicks: npt.NDArray[np.int16]
-    validation_rewards: npt.NDArray[np.float32]
-
-    @classmethod
-    def of(cls, config: CascadeConfig, dataset: Dataset) -> Offline:
-        pool = load_pool(config, dataset.catalog)
-        space = chain_space(config, pool, len(dataset.catalog))
-        runner = ChainRunner(space, pool, len(dataset.catalog), config.exposure)
-        rows, validation = sample_clicks(config, dataset, runner, Split.VALIDATION)
-        _, reward = sample_clicks(config, dataset, runner, Split.REWARD)
-        estimator = load_reward(config.paths.reward, space, dataset.catalog)
-        rewards = estimator.predict(TableFeatures(dataset.users).rows(rows))
-        return cls(space, space.index(config.load.equal), reward, validation, rewards)
-
-    def kept(self, share: float) -> tuple[float, float]:
-        """GreenFlow's and TUNED's clicks ÷ the fullest chain's at a budget, on validation users."""
-        clicks, costs, budget = self.validation_clicks, self.space.costs, share * self.space.costs[self.equal]
-        full = float(clicks[:, self.equal].mean())
-        chosen = solve(self.validation_rewards, costs, budget * len(clicks)).chains
-        ours = float(clicks[np.arange(len(clicks)), chosen].mean())
-        theirs = sum(part * float(clicks[:, j].mean()) for j, part in tuned(self.reward_clicks, costs, budget).items())
-        return ours / full, theirs / full
-
-    def levels(self) -> dict[str, float]:
-        """The smallest budget that keeps each target, by arm: shares of the fullest chain's cost."""
-        found: dict[str, float] = {}
-        for share in SHARES[::-1]:
-            try:
-                kept = self.kept(float(share))
-            except InfeasibleBudget:
-                break
-            for target in TARGETS:
-                for arm, clicks in zip(("greenflow", "tuned"), kept, strict=True):
-                    name = f"{arm}-{target:g}"
-                    if clicks >= target and found.get(name, 2.0) > share and found.get(f"{name}!") is None:
-                        found[name] = float(share)
-                    elif clicks < target:
-                        found[f"{name}!"] = 1.0  # below this budget it does not hold any more
-        return {name: share for name, share in found.items() if not name.endswith("!")}
 
 
 @dataclass
@@ -185,12 +126,12 @@ def order_of(
 
 
 def play_rounds(
-    config: CascadeConfig, dataset: Dataset, offline: Offline, levels: dict[str, float], url: str,
+    config: CascadeConfig, dataset: Dataset, space: ChainSpace, levels: dict[str, float], url: str,
     rounds: int, seconds: float, rate: float, terminal: Terminal,
 ) -> dict[str, Sums]:  # fmt: skip
     """Every arm in turn, ``rounds`` times, each time with the same trace."""
     sums = {arm: Sums() for arm in (EQUAL, *levels)}
-    orders = {arm: order_of(arm, levels.get(arm, 1.0), config, dataset, offline.space, rate) for arm in sums}
+    orders = {arm: order_of(arm, levels.get(arm, 1.0), config, dataset, space, rate) for arm in sums}
     users = dataset.users.user_ids[dataset.users.of(Split.FINAL)]
     others = dataset.users.user_ids[dataset.users.of(Split.VALIDATION)][:128].tolist()
     asked = config.load.model_copy(update={"shape": "constant", "requests_per_second": rate, "duration_s": seconds})
@@ -213,16 +154,17 @@ def play_rounds(
 
 
 def capacities(
-    config: CascadeConfig, dataset: Dataset, offline: Offline, levels: dict[str, float], url: str, terminal: Terminal
+    config: CascadeConfig, dataset: Dataset, space: ChainSpace, levels: dict[str, float], url: str, terminal: Terminal
 ) -> dict[str, Any]:
     """Each arm's greatest rate with p99 within the limit."""
     users = dataset.users.user_ids[dataset.users.of(Split.FINAL)]
     found: dict[str, Any] = {}
-    for arm in (EQUAL, *(name for name in levels if name.endswith("-0.98"))):
+    second = [[name for name in levels if name.startswith(arm)][1] for arm in ("greenflow", "tuned")]
+    for arm in (EQUAL, *second):  # about 0.98 of EQUAL's clicks
 
         def play(rate: float, arm: str = arm) -> ArmResult:
             with Client(url) as client:
-                client.set_budget(order_of(arm, levels.get(arm, 1.0), config, dataset, offline.space, rate))
+                client.set_budget(order_of(arm, levels.get(arm, 1.0), config, dataset, space, rate))
             for length, seed in ((5.0, 1), (20.0, 0)):
                 asked = {"shape": "constant", "requests_per_second": rate, "duration_s": length}
                 trace = from_config(config.load.model_copy(update=asked), users, config.seed + seed)
@@ -248,21 +190,32 @@ BARS = {
 """Bar and moonshot by target, rival and figure."""
 
 
+def needed(told: dict[str, dict[str, Any]], arm: str, target: float, what: str) -> float:
+    """What an arm needs ÷ EQUAL's to keep ``target`` of its clicks, between its budgets; NaN: none of them does."""
+    points = sorted(
+        (v["against"]["equal"]["clicks"], v["against"]["equal"][what]) for n, v in told.items() if n.startswith(arm)
+    )
+    clicks, spent = np.array(points).T
+    return float(np.interp(target, np.maximum.accumulate(clicks), spent, left=np.nan, right=np.nan))
+
+
 def table(told: dict[str, dict[str, Any]], held: dict[str, Any]) -> list[Row]:
     """The bars."""
     rows: list[Row] = []
     for target, rivals in BARS.items():
-        against = told[f"greenflow-{target:g}"]["against"]
         for rival, bars in rivals.items():
             for what, (bar, moonshot) in bars.items():
+                ours, theirs = (needed(told, arm, target, what) for arm in ("greenflow", "tuned"))
+                value = ours if rival == "equal" else ours / theirs
                 label = f"clicks ≥ {target:g} of EQUAL's: {what}, GREENFLOW ÷ {rival.upper()}"
-                rows.append(row(label, against[rival][what], bar, moonshot))
-        more = against["equal"]["marginal_joules"] - against["equal"]["flops"]
+                rows.append(row(label, value, bar, moonshot))
+        more = needed(told, "greenflow", target, "marginal_joules") - needed(told, "greenflow", target, "flops")
         rows.append(row(f"clicks ≥ {target:g}: marginal joules ÷ EQUAL's, less FLOPs' ratio", more, 0.25, 0.10))
     if held:
-        ours = held["greenflow-0.98"]["rate"]
+        names = {name.partition("-")[0]: found for name, found in held.items()}
+        ours, held = names["greenflow"]["rate"], names
         rows.append(row("capacity at p99 ≤ 250 ms ÷ EQUAL's", ours / held["equal"]["rate"], 2.0, 3.0, least=True))
-        rows.append(row("capacity at p99 ≤ 250 ms ÷ TUNED's", ours / held["tuned-0.98"]["rate"], 1.12, 1.4, least=True))
+        rows.append(row("capacity at p99 ≤ 250 ms ÷ TUNED's", ours / held["tuned"]["rate"], 1.12, 1.4, least=True))
     return rows
 
 
@@ -274,6 +227,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=30.0, help="of traffic, a turn")
     parser.add_argument("--place", default=None, help="instead of the cascade's serving.place")
+    shares = "budgets, shares of EQUAL's cost; the second, at about 0.98 of its clicks, is --capacity's"
+    parser.add_argument("--greenflow", type=float, nargs="+", default=[0.12, 0.16, 0.22, 0.45, 0.7], help=shares)
+    parser.add_argument("--tuned", type=float, nargs="+", default=[0.14, 0.18, 0.24, 0.55, 0.8], help="the same")
     parser.add_argument("--capacity", action="store_true", help="find each arm's greatest rate too")
     args = parser.parse_args()
     terminal = Terminal()
@@ -281,20 +237,16 @@ def main() -> None:
     if args.place:
         config = config.model_copy(update={"serving": config.serving.model_copy(update={"place": args.place})})
     dataset = load(config.paths.data)
-    offline = Offline.of(config, dataset)
-    levels = offline.levels()
-    terminal.say("budgets, shares of the fullest chain's cost: " + ", ".join(f"{n} {s:.3f}" for n, s in levels.items()))
+    space = chain_space(config, load_pool(config, dataset.catalog), len(dataset.catalog))
+    budgets = {"greenflow": args.greenflow, "tuned": args.tuned}
+    levels = {f"{arm}-{share:g}": share for arm, shares in budgets.items() for share in shares}
     machine = figures.machine()
     with start(config, cpus=CPUS) as server:
-        sums = play_rounds(config, dataset, offline, levels, server.url, args.rounds, args.seconds, args.rate, terminal)
-        held = capacities(config, dataset, offline, levels, server.url, terminal) if args.capacity else {}
+        sums = play_rounds(config, dataset, space, levels, server.url, args.rounds, args.seconds, args.rate, terminal)
+        held = capacities(config, dataset, space, levels, server.url, terminal) if args.capacity else {}
     told: dict[str, dict[str, Any]] = {arm: s.as_json() for arm, s in sums.items()}
     for arm in levels:
-        rivals: dict[str, Callable[[], Sums]] = {"equal": lambda: sums[EQUAL]}
-        told[arm]["budget_share"] = levels[arm]
-        told[arm]["against"] = {name: ratios(sums[arm], rival()) for name, rival in rivals.items()}
-        if arm.startswith("greenflow"):
-            told[arm]["against"]["tuned"] = ratios(sums[arm], sums["tuned" + arm.removeprefix("greenflow")])
+        told[arm] |= {"budget_share": levels[arm], "against": {"equal": ratios(sums[arm], sums[EQUAL])}}
     rows = table(told, held)
     figures.show(rows)
     document = {

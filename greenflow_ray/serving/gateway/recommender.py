@@ -72,6 +72,7 @@ class Recommender:
             self._run,
             max_items=settings.batch_requests,
             max_wait_s=settings.batch_wait_s,
+            linger_s=settings.linger_s,
             max_waiting=settings.max_waiting,
             max_running=settings.batches_running,
             work=lambda _: self._expected_flops,
