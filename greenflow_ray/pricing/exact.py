@@ -10,11 +10,15 @@ import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget
 from greenflow_ray.pricing import inputs
-from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.pricing.kernels import hull, passes
-from greenflow_ray.pricing.kernels.tally import Problem, tally
+from greenflow_ray.pricing.frontier import Frontier, occupied
+from greenflow_ray.pricing.inputs import F64
+from greenflow_ray.pricing.kernels import hull, parallel, passes
+from greenflow_ray.pricing.kernels.tally import Problem, Tally, tally
 from greenflow_ray.pricing.refinement import Refinement
-from greenflow_ray.pricing.survey import SMALL, Survey, guess, survey
+
+SAMPLE = 4096
+"""Rows that foretell where the price lies, at most (a 24th of all); below ``SMALL`` rows it is not worth a sample."""
+SMALL = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +86,12 @@ def _finish(problem: Problem, seen: Survey, frontier: Frontier, bucket: int, bud
     """Refine the crossing bucket from the listed edges, and move rows along theirs."""
     inside = (seen.bits >> 16) == bucket
     places = seen.bits[inside] & 0xFFFF
-    table = [np.bincount(places, w[inside], hull.FINE).astype(float) for w in (seen.edge_cost, seen.edge_reward)]
-    kept = np.flatnonzero(table[0]).astype(np.int32)
-    if frontier.top * frontier.requests <= budget or len(kept) == 0:
+    sums = [np.bincount(places, w[inside], hull.FINE) for w in (seen.edge_cost, seen.edge_reward)]
+    refined = Refinement(bucket, *occupied(np.stack(sums, axis=1)))
+    if frontier.top * frontier.requests <= budget or len(refined.places) == 0:
         price_bits, price = 0, 0.0
     else:
-        price = Refinement(bucket, kept, table[0][kept], table[1][kept]).solve(frontier, budget).price
+        price = refined.solve(frontier, budget).price
         price_bits = int(np.float32(price).view(np.int32))
     while True:
         steeper = seen.bits > price_bits
@@ -97,9 +101,7 @@ def _finish(problem: Problem, seen: Survey, frontier: Frontier, bucket: int, bud
         slack = np.maximum(seen.edge_reward[tied] - price * seen.edge_cost[tied], 0.0)  # rounding to float32
         bound = price * budget + reward - price * cost + float(slack.sum())
         chains = seen.chains.copy()
-        _, gained = passes.settle(
-            price_bits, budget - cost, seen.bits, seen.row, seen.chain, seen.edge_cost, seen.edge_reward, chains
-        )
+        _, gained = seen.settle(price_bits, budget - cost, chains)
         reward += gained
         cost = _cost(problem, chains)
         if cost <= budget:
@@ -117,3 +119,79 @@ def _cost(problem: Problem, chains: npt.NDArray[np.int32]) -> float:
     by_column = np.empty(problem.rewards.shape[1])
     by_column[problem.order] = problem.costs[0]
     return float(np.bincount(chains, minlength=len(by_column)) @ by_column)
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """Every row's chain with all edges above the window bought, and the window's edges (see ``passes.survey``).
+
+    ``chains`` int32 ``[n]``; ``cost`` and ``reward`` their totals; ``bits``, ``row``, ``chain`` int32 ``[e]``,
+    ``edge_cost`` and ``edge_reward`` float64 ``[e]``.
+    """
+
+    low: int
+    high: int
+    found: Tally
+    chains: npt.NDArray[np.int32]
+    cost: float
+    reward: float
+    bits: npt.NDArray[np.int32]
+    row: npt.NDArray[np.int32]
+    chain: npt.NDArray[np.int32]
+    edge_cost: F64
+    edge_reward: F64
+
+    def settle(self, price_bits: int, spare: float, chains: npt.NDArray[np.int32]) -> tuple[float, float]:
+        """``passes.settle`` on these edges: moves ``chains`` in place; what of ``spare`` is left, and the gain."""
+        edges = (self.bits, self.row, self.chain, self.edge_cost, self.edge_reward)
+        return passes.settle(price_bits, spare, *edges, chains)
+
+
+def guess(problem: Problem, budget_per_request: float) -> tuple[int, int] | None:
+    """Buckets between which the price lies almost surely, from a sample; None where it foretells a price of 0.
+
+    Spend per request lies between floor and top, so its standard deviation is at most half of their distance.
+    """
+    n = len(problem.rewards)
+    rows = np.arange(0, n, max(24, n // SAMPLE))
+    costs = problem.costs[rows] if problem.per_row else problem.costs
+    sample = Frontier.from_tally(tally(Problem(problem.rewards[rows], costs, problem.order, problem.per_row)))
+    if not sample.requests > 0:
+        return None
+    margin = (sample.top - sample.floor) / len(rows) ** 0.5
+    high = sample.crossing(max(budget_per_request - margin, 0.0))
+    low = sample.crossing(budget_per_request + margin)
+    return None if high is None else (0 if low is None else low, high)
+
+
+def survey(problem: Problem, low: int, high: int, workers: int | None) -> Survey:
+    """One pass with the window of buckets ``low``..``high``; a second one if it holds more than eight edges a row."""
+    n, width = problem.rewards.shape
+    chains = np.empty(n, np.int32)
+
+    def block(start: int, stop: int) -> tuple[Tally, F64, list[npt.NDArray[np.int32]], list[F64]]:
+        part = problem.slice(start, stop)
+        bits = part.rewards.view(np.int32)
+        room = max(8 * (stop - start), 1024)  # pages that are not touched cost nothing
+        while True:
+            table, totals = np.zeros((hull.BUCKETS, 2)), np.zeros(8)
+            whole = [np.empty(room, np.int32) for _ in range(3)]
+            real = [np.empty(room) for _ in range(2)]
+            given = (part.rewards, bits, part.order, part.costs, part.per_row, low, high)
+            count = passes.survey(*given, table, totals, chains[start:stop], *whole, *real)
+            if count <= room:
+                whole[1][:count] += start
+                return Tally.of(table, totals, start), totals[6:], [a[:count] for a in whole], [a[:count] for a in real]
+            room = count
+
+    parts = parallel.over_rows(block, n, width, workers)
+    return Survey(
+        low,
+        high,
+        Tally.merge([p[0] for p in parts]),
+        chains,
+        float(sum(p[1][0] for p in parts)),
+        float(sum(p[1][1] for p in parts)),
+        *(np.concatenate([p[2][k] for p in parts]) for k in range(3)),
+        *(np.concatenate([p[3][k] for p in parts]) for k in range(2)),
+    )

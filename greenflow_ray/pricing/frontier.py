@@ -20,7 +20,12 @@ from greenflow_ray.pricing.kernels.tally import Problem, Tally, tally
 _MAGIC = b"GFFR"
 _HEADER = struct.Struct("<4sHHIddd")
 _FORMAT = 1
-_DIGEST = 16
+DIGEST = 16
+"""Bytes of the checksum at the end of a record."""
+
+
+Histogram = tuple[npt.NDArray[np.int32], F64, F64]
+"""Keys int32 ``[k]``, ascending, and Σ Δc and Σ ΔR of the hull edges of each, float64 ``[k]``."""
 
 
 def bucket_edge(bucket: npt.ArrayLike) -> F64:
@@ -35,8 +40,24 @@ def below_edge(bucket: int) -> float:
     return float(bits.view(np.float32))
 
 
-def _sums(where: npt.NDArray[np.intp], a: F64, b: F64, count: int) -> F64:
-    return np.asarray(np.bincount(where, np.concatenate([a, b]), count), np.float64)
+def added(a: Histogram, b: Histogram) -> Histogram:
+    """Two sparse histograms as one."""
+    keys, where = np.unique(np.concatenate([a[0], b[0]]), return_inverse=True)
+    cost, reward = (
+        np.bincount(where, np.concatenate(pair), len(keys)).astype(float) for pair in zip(a[1:], b[1:], strict=True)
+    )
+    return keys, cost, reward
+
+
+def occupied(table: F64) -> Histogram:
+    """What a table ``[k, 2]`` of Σ Δc and Σ ΔR holds, without its empty rows."""
+    keys = np.flatnonzero(table[:, 0]).astype(np.int32)
+    return keys, table[keys, 0], table[keys, 1]
+
+
+def sealed(body: bytes) -> bytes:
+    """``body`` and its checksum."""
+    return body + hashlib.blake2b(body, digest_size=DIGEST).digest()
 
 
 @dataclass(frozen=True)
@@ -90,28 +111,17 @@ class Frontier:
     @classmethod
     def from_tally(cls, found: Tally) -> Frontier:
         """Keep the buckets that hold something."""
-        buckets = np.flatnonzero(found.table[:, 0]).astype(np.int32)
-        return cls(
-            found.requests,
-            found.base_cost,
-            found.base_reward,
-            buckets,
-            found.table[buckets, 0],
-            found.table[buckets, 1],
-        )
+        return cls(found.requests, found.base_cost, found.base_reward, *occupied(found.table))
 
     def __add__(self, other: Frontier) -> Frontier:
         """The frontier of both sets of requests together."""
         if not isinstance(other, Frontier):
             return NotImplemented
-        buckets, where = np.unique(np.concatenate([self.buckets, other.buckets]), return_inverse=True)
         return Frontier(
             self.requests + other.requests,
             self.base_cost + other.base_cost,
             self.base_reward + other.base_reward,
-            buckets,
-            _sums(where, self.cost, other.cost, len(buckets)),
-            _sums(where, self.reward_gain, other.reward_gain, len(buckets)),
+            *added((self.buckets, self.cost, self.reward_gain), (other.buckets, other.cost, other.reward_gain)),
         )
 
     def __radd__(self, other: object) -> Frontier:
@@ -125,14 +135,8 @@ class Frontier:
             raise PricingInputError(f"factor: {factor:g} exceeds 1; a window can only fade")
         if factor == 0:
             return Frontier.empty()
-        return Frontier(
-            self.requests * factor,
-            self.base_cost * factor,
-            self.base_reward * factor,
-            self.buckets,
-            self.cost * factor,
-            self.reward_gain * factor,
-        )
+        base = (self.requests * factor, self.base_cost * factor, self.base_reward * factor)
+        return Frontier(*base, self.buckets, self.cost * factor, self.reward_gain * factor)
 
     # Steepest first: k buckets bought cost self._bought[k] and are worth self._worth[k].
 
@@ -234,7 +238,7 @@ class Frontier:
         left, k = self._cross(budget_per_request)
         if k == len(self.buckets):
             return 0.0
-        k = max(k, 0) if left > 0 else 0
+        k = k if left > 0 else 0
         return float((self._worth[k + 1] - self._worth[k]) / (self._bought[k + 1] - self._bought[k]))
 
     def crossing(self, budget_per_request: float) -> int | None:
@@ -242,7 +246,7 @@ class Frontier:
         left, k = self._cross(budget_per_request)
         if k == len(self.buckets):
             return None
-        return int(self._falling[k]) if left > 0 else int(self._falling[0])
+        return int(self._falling[k if left > 0 else 0])
 
     def above(self, bucket: int) -> tuple[float, float]:
         """Σ cost and Σ reward of all requests once every edge steeper than ``bucket`` is bought."""
@@ -269,10 +273,8 @@ class Frontier:
     def to_bytes(self) -> bytes:
         """Versioned, checksummed and sparse: 18 bytes for each bucket that holds something."""
         header = _HEADER.pack(_MAGIC, _FORMAT, 0, len(self.buckets), self.requests, self.base_cost, self.base_reward)
-        body = header + b"".join(
-            a.astype(t).tobytes() for a, t in ((self.buckets, "<u2"), (self.cost, "<f8"), (self.reward_gain, "<f8"))
-        )
-        return body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
+        columns = (self.buckets.astype("<u2"), self.cost.astype("<f8"), self.reward_gain.astype("<f8"))
+        return sealed(header + b"".join(column.tobytes() for column in columns))
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> Frontier:
@@ -280,15 +282,15 @@ class Frontier:
         blob = bytes(blob)
         if blob[:4] != _MAGIC:
             raise PricingInputError("frontier blob: foreign, it does not begin with GFFR; read it from a price store")
-        if len(blob) < _HEADER.size + _DIGEST:
+        if len(blob) < _HEADER.size + DIGEST:
             raise PricingInputError(f"frontier blob: truncated to {len(blob)} bytes; publish it again")
         _, version, _, count, requests, base_cost, base_reward = _HEADER.unpack_from(blob)
         if version != _FORMAT:
             raise PricingInputError(
                 f"frontier blob: format {version} is not {_FORMAT}, the one this release reads; upgrade"
             )
-        body, digest = blob[:-_DIGEST], blob[-_DIGEST:]
-        if len(body) != _HEADER.size + 18 * count or hashlib.blake2b(body, digest_size=_DIGEST).digest() != digest:
+        body = blob[:-DIGEST]
+        if len(body) != _HEADER.size + 18 * count or sealed(body) != blob:
             raise PricingInputError("frontier blob: truncated or altered (its checksum does not match); publish again")
         buckets = np.frombuffer(body, "<u2", count, _HEADER.size).astype(np.int32)
         cost = np.frombuffer(body, "<f8", count, _HEADER.size + 2 * count).astype(np.float64)

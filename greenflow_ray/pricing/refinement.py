@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from greenflow_ray.errors import InfeasibleBudget, PricingInputError
 from greenflow_ray.pricing import inputs
-from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.frontier import Frontier, added, occupied
 from greenflow_ray.pricing.inputs import F64
 from greenflow_ray.pricing.kernels import hull
-from greenflow_ray.pricing.kernels.tally import Problem, Tally, tally
+from greenflow_ray.pricing.kernels.tally import Problem, tally
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExactPrice:
     """The dual optimum of equation (9), to float32.
 
@@ -61,13 +61,7 @@ class Refinement:
         found = tally(Problem.of(rewards, costs), bucket=bucket, workers=workers)
         if not skip_bad:
             inputs.refuse_rows(found.first_bad, found.bad)
-        return cls.from_tally(bucket, found)
-
-    @classmethod
-    def from_tally(cls, bucket: int, found: Tally) -> Refinement:
-        """Keep the places that hold something."""
-        places = np.flatnonzero(found.table[:, 0]).astype(np.int32)
-        return cls(bucket, places, found.table[places, 0], found.table[places, 1])
+        return cls(bucket, *occupied(found.table))
 
     def __add__(self, other: Refinement) -> Refinement:
         """Both sets of requests together. Raises PricingInputError if the buckets differ."""
@@ -75,10 +69,8 @@ class Refinement:
             return NotImplemented
         if other.bucket != self.bucket:
             raise PricingInputError(f"bucket: cannot add refinements of buckets {self.bucket} and {other.bucket}")
-        places, where = np.unique(np.concatenate([self.places, other.places]), return_inverse=True)
-        cost = np.bincount(where, np.concatenate([self.cost, other.cost]), len(places))
-        reward = np.bincount(where, np.concatenate([self.reward, other.reward]), len(places))
-        return Refinement(self.bucket, places, np.asarray(cost, np.float64), np.asarray(reward, np.float64))
+        mine, others = (self.places, self.cost, self.reward), (other.places, other.cost, other.reward)
+        return Refinement(self.bucket, *added(mine, others))
 
     def __radd__(self, other: object) -> Refinement:
         """Let ``sum(refinements)`` start from 0."""

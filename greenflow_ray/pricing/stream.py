@@ -12,37 +12,25 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.pricing import inputs, refinement, shards
+from greenflow_ray.pricing.exact import survey
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.kernels import parallel
-from greenflow_ray.pricing.kernels.passes import settle
 from greenflow_ray.pricing.kernels.tally import Problem
 from greenflow_ray.pricing.refinement import ExactPrice, Refinement
-from greenflow_ray.pricing.survey import survey
 from greenflow_ray.support.progress import Progress, silent
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class StreamSolution:
-    """The price of everything streamed, and what it leads to.
+class StreamSolution(ExactPrice):
+    """The price of everything streamed, and what it leads to; ``assign`` settles its ties.
 
     Attributes:
-        price: dual price λ ≥ 0.
-        cost, reward: Σ over requests when edges steeper than λ are bought: within the budget. Of the edges of exactly
-            this slope, ``tied_cost`` in all, ``spare`` more may be bought (``assign`` does it).
-        bound: D(λ), which nothing within the budget exceeds; ``gap = bound - reward``.
         requests, skipped: rows taken in, and rows left out because they are not finite.
         frontier: of all rows, for any other budget.
     """
 
-    price: float
-    cost: float
-    reward: float
-    bound: float
-    gap: float
-    spare: float
-    tied_cost: float
     requests: int
     skipped: int
     frontier: Frontier
@@ -129,23 +117,10 @@ def solve_stream(
         assert refined is not None
         exact = refined.solve(frontier, budget)
     requests = round(frontier.requests)
-    return StreamSolution(
-        exact.price,
-        exact.cost,
-        exact.reward,
-        exact.bound,
-        exact.gap,
-        exact.spare,
-        exact.tied_cost,
-        requests,
-        rows[0] - requests,
-        frontier,
-    )
+    return StreamSolution(**vars(exact), requests=requests, skipped=rows[0] - requests, frontier=frontier)
 
 
-def assign(
-    rewards: Any, costs: Any, solved: StreamSolution | ExactPrice, spare: float = 0.0
-) -> tuple[npt.NDArray[np.int32], float]:
+def assign(rewards: Any, costs: Any, solved: ExactPrice, spare: float = 0.0) -> tuple[npt.NDArray[np.int32], float]:
     """Chains of one shard at an exact price, int32 ``[n]``, and what of ``spare`` is left.
 
     Edges of exactly the price's slope are bought in order while ``spare`` lasts: begin with ``solved.spare`` and hand
@@ -155,5 +130,5 @@ def assign(
     bits = int(np.float32(solved.price).view(np.int32))
     seen = survey(problem, bits >> 16, bits >> 16, None)
     inputs.refuse_rows(seen.found.first_bad, seen.found.bad)
-    left, _ = settle(bits, spare, seen.bits, seen.row, seen.chain, seen.edge_cost, seen.edge_reward, seen.chains)
+    left, _ = seen.settle(bits, spare, seen.chains)
     return seen.chains, float(left)

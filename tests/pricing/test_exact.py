@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 from scipy.sparse import block_diag, csr_matrix
 
-from greenflow_ray.pricing import survey
-from greenflow_ray.pricing.exact import solve
+from greenflow_ray.pricing.exact import SAMPLE, solve
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.refinement import Refinement, crossing, unpriced
 from tests.pricing.problems import largest_edge, problems, realistic
@@ -148,7 +147,7 @@ def test_a_large_problem_is_solved_from_a_sample_and_agrees_with_two_passes(shar
 
 def test_a_sample_that_misleads_costs_a_pass_and_not_the_answer():
     rewards, costs = realistic(9000, 8)
-    step = 9000 // survey.SAMPLE if 9000 // survey.SAMPLE > 24 else 24
+    step = 9000 // SAMPLE if 9000 // SAMPLE > 24 else 24
     rewards[::step] *= np.float32(1000.0)  # the rows that the sample takes are nothing like the others
     budget = 9000 * 0.5 * (costs.min() + costs.max())
     found = solve(rewards, costs, budget)

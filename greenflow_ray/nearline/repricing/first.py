@@ -14,11 +14,7 @@ from greenflow_ray.reward.traits import RewardEstimator
 
 
 def publish_first(
-    config: CascadeConfig,
-    dataset: Dataset,
-    space: ChainSpace,
-    reward: RewardEstimator,
-    manifest: RewardManifest,
+    config: CascadeConfig, dataset: Dataset, space: ChainSpace, reward: RewardEstimator, manifest: RewardManifest
 ) -> int:
     """Publish the reward-sample users' frontier unless the store's latest belongs to the same reward model and costs.
 
@@ -35,9 +31,6 @@ def publish_first(
     for start in range(0, len(rows), 512):
         frontier = frontier + Frontier.build(reward.predict(features.rows(rows[start : start + 512])), space.costs)
     draft = PriceDraft(
-        frontier=frontier,
-        price=0.0,
-        requests=frontier.requests,
-        meta={**mine, "source": "reward-sample users"},
+        frontier=frontier, price=0.0, requests=frontier.requests, meta={**mine, "source": "reward-sample users"}
     )
     return store.publish(draft, expected_version=latest.version if latest else 0).version

@@ -84,12 +84,7 @@ def reprice_once(
 
 
 def _reprice(
-    config: CascadeConfig,
-    store: PriceStore,
-    reader: Reader,
-    now: float,
-    budget_per_second: float | None,
-    owner: str,
+    config: CascadeConfig, store: PriceStore, reader: Reader, now: float, budget_per_second: float | None, owner: str
 ) -> Repriced:
     """What ``reprice_once`` does once it holds the lease; takes 0 seconds."""
     folder = config.paths.samples

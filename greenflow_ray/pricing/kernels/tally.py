@@ -22,15 +22,14 @@ class Tally:
     requests: float
     base_cost: float
     base_reward: float
-    edges: float
     bad: int
     first_bad: int
 
     @classmethod
     def of(cls, table: F64, totals: F64, start: int) -> Tally:
         """Of one block of rows that begins at ``start``, from what a kernel filled in."""
-        requests, cost, reward, edges, bad, first = totals[:6].tolist()
-        return cls(table, requests, cost, reward, edges, int(bad), start + int(first))
+        requests, cost, reward, _, bad, first = totals[:6].tolist()
+        return cls(table, requests, cost, reward, int(bad), start + int(first))
 
     @classmethod
     def merge(cls, parts: Sequence[Tally]) -> Tally:
@@ -43,7 +42,6 @@ class Tally:
             sum(p.requests for p in parts),
             sum(p.base_cost for p in parts),
             sum(p.base_reward for p in parts),
-            sum(p.edges for p in parts),
             sum(p.bad for p in parts),
             next((p.first_bad for p in parts if p.bad), -1),
         )

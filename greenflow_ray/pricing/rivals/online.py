@@ -1,4 +1,7 @@
-"""What the frontier is measured against: the paper's gradient steps, DCAF's bisection, and two online algorithms."""
+"""What the frontier is measured against: the paper's gradient steps, DCAF's bisection, and two online algorithms.
+
+``tests/benchmarks/price.py`` times them.
+"""
 
 from __future__ import annotations
 

@@ -63,11 +63,7 @@ def settings_for(world: World) -> ControllerSettings:
 
 
 def play(
-    world: World,
-    make: Callable[[Callable[[], float]], Pricer],
-    progress: Progress = silent,
-    *,
-    hold: bool = True,
+    world: World, make: Callable[[Callable[[], float]], Pricer], progress: Progress = silent, *, hold: bool = True
 ) -> Day:
     """Run the loop over ``world`` with the pricer of ``make(clock)``; ``hold``: allocators keep to its allowance."""
     seconds, minutes = len(world.counts), len(world.scale)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from greenflow_ray.errors import CorruptRecord, PricingInputError
 from greenflow_ray.pricing import inputs
-from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.frontier import DIGEST, Frontier, sealed
 
 _MAGIC = b"GFPR"
 _LENGTHS = struct.Struct("<4sII")
-_DIGEST = 16
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,12 @@ class Lease:
 def encode(draft: PriceDraft, version: int, published_at: float) -> tuple[PriceRecord, bytes]:
     """Check a draft and write it out. Raises PricingInputError if it is not finite or ``meta`` is not JSON."""
     draft.check()
-    record = PriceRecord(
-        version, draft.frontier, float(draft.price), float(draft.requests), float(published_at), dict(draft.meta)
-    )
-    fields = {
-        "version": record.version,
-        "price": record.price,
-        "requests": record.requests,
-        "published_at": record.published_at,
-        "meta": record.meta,
+    fields: dict[str, Any] = {
+        "version": version,
+        "price": float(draft.price),
+        "requests": float(draft.requests),
+        "published_at": float(published_at),
+        "meta": dict(draft.meta),
     }
     try:
         head = json.dumps(fields, allow_nan=False).encode()
@@ -76,30 +72,31 @@ def encode(draft: PriceDraft, version: int, published_at: float) -> tuple[PriceR
         raise PricingInputError(f"meta: not JSON ({error}); use strings, finite numbers, lists and mappings") from error
     frontier = draft.frontier.to_bytes()
     body = _LENGTHS.pack(_MAGIC, len(head), len(frontier)) + head + frontier
-    return record, body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
+    return PriceRecord(frontier=draft.frontier, **fields), sealed(body)
 
 
 def decode(version: int, blob: bytes | None) -> PriceRecord:
     """Read a record back. Raises CorruptRecord if it is missing, torn, altered, not finite or not ``version``."""
-    if not isinstance(blob, bytes) or len(blob) < _LENGTHS.size + _DIGEST:
+    if not isinstance(blob, bytes) or len(blob) < _LENGTHS.size + DIGEST:
         raise CorruptRecord(f"price record {version}: missing or torn; the last good one stays in force")
-    body, digest = blob[:-_DIGEST], blob[-_DIGEST:]
-    if hashlib.blake2b(body, digest_size=_DIGEST).digest() != digest or body[:4] != _MAGIC:
+    body = blob[:-DIGEST]
+    if sealed(body) != blob or body[:4] != _MAGIC:
         raise CorruptRecord(f"price record {version}: its checksum does not match; the last good one stays in force")
     _, head_size, _ = _LENGTHS.unpack_from(body)
     try:
         head = json.loads(body[_LENGTHS.size : _LENGTHS.size + head_size])
         frontier = Frontier.from_bytes(body[_LENGTHS.size + head_size :])
-        record = PriceRecord(
-            int(head["version"]),
-            frontier,
-            float(head["price"]),
-            float(head["requests"]),
-            float(head["published_at"]),
-            head["meta"],
-        )
+        price, requests, published_at = (float(head[name]) for name in ("price", "requests", "published_at"))
+        record = PriceRecord(int(head["version"]), frontier, price, requests, published_at, head["meta"])
     except (ValueError, KeyError, TypeError, PricingInputError) as error:
         raise CorruptRecord(f"price record {version}: {error}; the last good one stays in force") from error
     if record.version != version or not math.isfinite(record.price):
         raise CorruptRecord(f"price record {version}: claims to be {record.version}; the last good one stays in force")
     return record
+
+
+def good(found: Iterable[tuple[int, bytes | None]]) -> Iterator[PriceRecord]:
+    """The records of versions and their bytes; corrupt ones are passed over."""
+    for version, blob in found:
+        with suppress(CorruptRecord):
+            yield decode(version, blob)

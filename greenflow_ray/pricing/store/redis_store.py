@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice, takewhile
 from typing import Any
 
-from greenflow_ray.errors import CorruptRecord, LeaseLost, StoreError, VersionConflict
+from greenflow_ray.errors import LeaseLost, StoreError, VersionConflict
 from greenflow_ray.pricing.store import records
 from greenflow_ray.pricing.store.records import Lease, PriceDraft, PriceRecord
 
@@ -42,48 +43,47 @@ class RedisPriceStore:
         """Release the connections."""
         self._client.close()
 
-    def _newest_good(self, client: Any) -> tuple[PriceRecord | None, list[int]]:
-        versions = sorted(int(v) for v in client.hkeys(self._records))
-        for version in reversed(versions):
-            try:
-                return records.decode(version, client.hget(self._records, version)), versions
-            except CorruptRecord:
-                continue
-        return None, versions
+    @contextmanager
+    def _asked(self, to_be: str, otherwise: str) -> Iterator[None]:
+        """Redis's errors as StoreError."""
+        try:
+            yield
+        except self._redis.RedisError as error:
+            raise StoreError(f"price store cannot be {to_be} ({error}); {otherwise}") from error
+
+    def _versions(self, client: Any) -> list[int]:
+        """Newest first, corrupt ones too."""
+        return sorted((int(v) for v in client.hkeys(self._records)), reverse=True)
+
+    def _good(self, client: Any, versions: list[int]) -> Iterator[PriceRecord]:
+        return records.good((version, client.hget(self._records, version)) for version in versions)
 
     def latest(self) -> PriceRecord | None:
         """See ``PriceStore``."""
-        try:
-            return self._newest_good(self._client)[0]
-        except self._redis.RedisError as error:
-            raise StoreError(f"price store cannot be read ({error}); the last price stays") from error
+        with self._asked("read", "the last price stays"):
+            return next(self._good(self._client, self._versions(self._client)), None)
 
     def publish(self, draft: PriceDraft, *, expected_version: int, owner: str | None = None) -> PriceRecord:
         """See ``PriceStore``."""
         draft.check()
-        try:
-            with self._client.pipeline() as pipe:
-                while True:
-                    pipe.watch(self._records, self._lease)
-                    if owner is not None and pipe.get(self._lease) != owner.encode():
-                        raise LeaseLost(owner)
-                    newest, versions = self._newest_good(pipe)
-                    found = newest.version if newest else 0
-                    if found != expected_version:
-                        raise VersionConflict(expected_version, found)
-                    record, blob = records.encode(draft, (versions[-1] if versions else 0) + 1, self._clock())
-                    pipe.multi()
-                    pipe.hset(self._records, record.version, blob)
-                    old = [v for v in versions if v <= record.version - self._keep]
-                    if old:
-                        pipe.hdel(self._records, *old)
-                    try:
-                        pipe.execute()
-                    except self._redis.WatchError:
-                        continue  # another published, or the lease changed hands or was renewed: look again
+        with self._asked("written", "retry the publication"), self._client.pipeline() as pipe:
+            while True:
+                pipe.watch(self._records, self._lease)
+                if owner is not None and pipe.get(self._lease) != owner.encode():
+                    raise LeaseLost(owner)
+                versions = self._versions(pipe)
+                newest = next(self._good(pipe, versions), None)
+                found = newest.version if newest else 0
+                if found != expected_version:
+                    raise VersionConflict(expected_version, found)
+                record, blob = records.encode(draft, max(versions, default=0) + 1, self._clock())
+                pipe.multi()
+                pipe.hset(self._records, record.version, blob)
+                if old := [v for v in versions if v <= record.version - self._keep]:
+                    pipe.hdel(self._records, *old)
+                with suppress(self._redis.WatchError):  # another published, or the lease changed: look again
+                    pipe.execute()
                     return record
-        except self._redis.RedisError as error:
-            raise StoreError(f"price store cannot be written ({error}); retry the publication") from error
 
     def _lock(self, owner: str, seconds: float) -> Any:
         """The lease as a lock of Redis's own client, in ``owner``'s hands if it has it."""
@@ -94,7 +94,7 @@ class RedisPriceStore:
     def acquire(self, owner: str, seconds: float) -> Lease:
         """See ``PriceStore``."""
         lock = self._lock(owner, seconds)
-        try:
+        with self._asked("written", "retry"):
             while not lock.acquire(blocking=False, token=owner):
                 holder, left = self._client.get(self._lease), self._client.pttl(self._lease)
                 if holder == owner.encode():
@@ -103,39 +103,25 @@ class RedisPriceStore:
                         break
                 elif holder is not None and left > 0:
                     return Lease(holder.decode(), self._clock() + left / 1000)
-        except self._redis.RedisError as error:
-            raise StoreError(f"price store cannot be written ({error}); retry") from error
         return Lease(owner, self._clock() + seconds)
 
     def renew(self, owner: str, seconds: float) -> None:
         """See ``PriceStore``."""
-        try:
-            self._lock(owner, seconds).reacquire()
-        except self._redis.exceptions.LockError as error:
-            raise LeaseLost(owner) from error
-        except self._redis.RedisError as error:
-            raise StoreError(f"price store cannot be written ({error}); retry") from error
+        with self._asked("written", "retry"):
+            try:
+                self._lock(owner, seconds).reacquire()
+            except self._redis.exceptions.LockError as error:
+                raise LeaseLost(owner) from error
 
     def release(self, owner: str) -> None:
         """See ``PriceStore``."""
-        try:
-            with suppress(self._redis.exceptions.LockError):  # another's, or nobody's
-                self._lock(owner, 1.0).release()
-        except self._redis.RedisError as error:
-            raise StoreError(f"price store cannot be written ({error}); the lease frees itself by expiry") from error
+        not_ours = suppress(self._redis.exceptions.LockError)  # another's, or nobody's
+        with self._asked("written", "the lease frees itself by expiry"), not_ours:
+            self._lock(owner, 1.0).release()
 
     def history(self, since: float = 0.0, limit: int = 1000) -> list[PriceRecord]:
         """See ``PriceStore``."""
-        found: list[PriceRecord] = []
-        try:
-            for version in sorted((int(v) for v in self._client.hkeys(self._records)), reverse=True):
-                try:
-                    record = records.decode(version, self._client.hget(self._records, version))
-                except CorruptRecord:
-                    continue
-                if len(found) == limit or record.published_at < since:
-                    break
-                found.append(record)
-        except self._redis.RedisError as error:
-            raise StoreError(f"price store cannot be read ({error}); retry") from error
-        return found[::-1]
+        with self._asked("read", "retry"):
+            newest_first = self._good(self._client, self._versions(self._client))
+            recent = takewhile(lambda record: record.published_at >= since, newest_first)
+            return list(islice(recent, limit))[::-1]

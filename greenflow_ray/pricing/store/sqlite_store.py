@@ -9,24 +9,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from greenflow_ray.errors import CorruptRecord, LeaseLost, StoreError, VersionConflict
+from greenflow_ray.errors import LeaseLost, StoreError, VersionConflict
 from greenflow_ray.pricing.store import records
 from greenflow_ray.pricing.store.records import Lease, PriceDraft, PriceRecord
 
-_PRICES = """
-CREATE TABLE IF NOT EXISTS prices (
-  version INTEGER PRIMARY KEY CHECK (version >= 1),
-  published_at REAL NOT NULL,
-  record BLOB NOT NULL
-) STRICT
-"""
-_LEASE = """
-CREATE TABLE IF NOT EXISTS lease (
-  one INTEGER PRIMARY KEY CHECK (one = 1),
-  owner TEXT NOT NULL,
-  until REAL NOT NULL
-) STRICT
-"""
+_PRICES = """CREATE TABLE IF NOT EXISTS prices (
+  version INTEGER PRIMARY KEY CHECK (version >= 1), published_at REAL NOT NULL, record BLOB NOT NULL
+) STRICT"""
+_LEASE = """CREATE TABLE IF NOT EXISTS lease (
+  one INTEGER PRIMARY KEY CHECK (one = 1), owner TEXT NOT NULL, until REAL NOT NULL
+) STRICT"""
 
 
 class SqlitePriceStore:
@@ -66,43 +58,36 @@ class SqlitePriceStore:
     def close(self) -> None:
         """Close the file; a later call opens it again."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     @contextmanager
     def _session(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             try:
-                if self._connection is not None and self._opened != self._file():
-                    self._connection.close()  # deleted, or replaced: what is published from now on lies elsewhere
-                    self._connection = None
+                if self._opened != self._file():
+                    self._disconnect()  # deleted, or replaced: what is published from now on lies elsewhere
                 if self._connection is None:
                     self._connection = sqlite3.connect(
                         self.path, timeout=5.0, isolation_level=None, check_same_thread=False
                     )
-                    self._connection.execute("PRAGMA journal_mode=WAL")
-                    self._connection.execute("PRAGMA synchronous=NORMAL")
-                    self._connection.execute(_PRICES)
-                    self._connection.execute(_LEASE)
+                    for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", _PRICES, _LEASE):
+                        self._connection.execute(statement)
                     self._opened = self._file()
                 yield self._connection
             except sqlite3.Error as error:
-                if self._connection is not None:
-                    self._connection.close()
-                    self._connection = None
+                self._disconnect()
                 raise StoreError(
                     f"{self.path}: price store cannot be used ({error}); move the file away and publish again"
                 ) from error
 
     @staticmethod
     def _newest_good(db: sqlite3.Connection) -> PriceRecord | None:
-        for version, blob in db.execute("SELECT version, record FROM prices ORDER BY version DESC"):
-            try:
-                return records.decode(version, blob)
-            except CorruptRecord:
-                continue
-        return None
+        return next(records.good(db.execute("SELECT version, record FROM prices ORDER BY version DESC")), None)
 
     def latest(self) -> PriceRecord | None:
         """See ``PriceStore``."""
@@ -175,11 +160,5 @@ class SqlitePriceStore:
     def history(self, since: float = 0.0, limit: int = 1000) -> list[PriceRecord]:
         """See ``PriceStore``."""
         query = "SELECT version, record FROM prices WHERE published_at >= ? ORDER BY version DESC LIMIT ?"
-        found: list[PriceRecord] = []
         with self._session() as db:
-            for version, blob in db.execute(query, (since, limit)):
-                try:
-                    found.append(records.decode(version, blob))
-                except CorruptRecord:
-                    continue
-        return found[::-1]
+            return list(records.good(db.execute(query, (since, limit))))[::-1]

@@ -15,13 +15,7 @@ COSTS = [1.0, 2.0, 4.0]
 
 
 def write(
-    path: Path,
-    *,
-    rows: int = 5,
-    schema: bytes = b"1",
-    chains: bytes = b"abc",
-    width: int = 3,
-    costs: object = COSTS,
+    path: Path, *, rows: int = 5, schema: bytes = b"1", chains: bytes = b"abc", width: int = 3, costs: object = COSTS
 ) -> Path:
     rewards = np.random.default_rng(0).random((rows, width), dtype=np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(rewards.reshape(-1)), width)
