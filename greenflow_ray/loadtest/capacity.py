@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from greenflow_ray.errors import DataError, ResourceProblem
+from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
 
 LEAST, MOST = 0.25, 20_000.0
@@ -56,9 +56,7 @@ def judge(rate: float, result: ArmResult, limit_s: float) -> Step:
     elif not p99 <= limit_s:
         why = f"p99 {1e3 * p99:.0f} ms"
     elif result.client_was_slow:
-        raise ResourceProblem(
-            "the load generator itself was too slow; run it on another machine, or with fewer requests"
-        )
+        why = "the load generator itself was too slow"  # it may hold: try from another machine
     return Step(rate, p99, result.errors, why)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+from aiohttp import web
 from typer.testing import CliRunner
 
 from greenflow_ray import cli
@@ -51,6 +53,32 @@ def test_the_options_change_the_declared_trace(config: CascadeConfig) -> None:
     assert totals["errors"] == 0
     assert totals == json.loads((config.paths.loadtest / "a.json").read_text())["totals"]
     assert sorted(path.name for path in config.paths.loadtest.iterdir()) == ["a.json", "a.parquet", "a.png"]
+
+
+def test_the_greatest_rate_is_found_and_written(config: CascadeConfig) -> None:
+    """The server refuses who comes when more than 40 have come within the last second."""
+    came: list[float] = []
+
+    def limited(server: StubServer, body: dict[str, Any]) -> Any:
+        now = time.monotonic()
+        came[:] = [at for at in came if now - at < 1.0] + [now]
+        return web.Response(status=429) if len(came) > 40 else ordinary(server, body)
+
+    with StubServer(limited) as server:
+        found = playing.find_capacity(config, server.base_url, QUIET, name="c", limit_s=5.0, start=10.0, seconds=1.0)
+    assert found["rate"] <= 80
+    assert any(step["why"] for step in found["steps"])
+    written = json.loads((config.paths.loadtest / "c-capacity.json").read_text())
+    assert (written["arm"], written["rate"], written["limit_s"]) == (None, found["rate"], 5.0)
+
+
+@pytest.mark.parametrize("p99", ["soon", "0ms", "-1s"])
+def test_a_limit_that_is_no_time_is_refused_in_one_line(config: CascadeConfig, p99: str) -> None:
+    configuration.store(config)
+    command = ["loadtest", "--run", str(config.run), "--find-capacity", "--p99", p99]
+    done = CliRunner().invoke(cli.app, command)
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception) == f"--p99: {p99!r} is no time; write 250ms or 0.25s"
 
 
 def test_a_file_is_replayed_unknown_users_included(config: CascadeConfig, tmp_path: Path) -> None:

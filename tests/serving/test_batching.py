@@ -79,6 +79,22 @@ def test_nothing_waits_for_time_while_nothing_is_under_way() -> None:
     asyncio.run(scenario())
 
 
+def test_a_lone_request_lingers_for_company() -> None:
+    async def scenario() -> None:
+        runs = Runs()
+        runs.gate.set()
+        b = MicroBatcher(runs, max_items=3, max_wait_s=FOREVER, linger_s=0.05, max_waiting=100, max_running=2)
+        for _ in range(2):  # not only the first time
+            first = asyncio.ensure_future(b.submit([7]))
+            await asyncio.sleep(0.005)
+            assert await asyncio.wait_for(asyncio.gather(first, b.submit([8])), 5) == [[70], [80]]
+        assert runs.batches == [[7, 8], [7, 8]]
+        await asyncio.wait_for(b.submit([1, 2, 3]), 5)
+        assert runs.batches[-1] == [1, 2, 3], "a full batch waits for nobody"
+
+    asyncio.run(scenario())
+
+
 def test_a_list_comes_back_in_order_over_several_batches() -> None:
     async def scenario() -> None:
         runs = Runs()
