@@ -1,10 +1,11 @@
 """Holds a budget over real replicas, real repricing jobs and minutes of open-loop traffic, and says how well.
 
-``python -m tests.benchmarks.loop --out runs/bench/loop.json`` plays one trace twice: EQUAL at the fullest chain, then
-GreenFlow with repricing beside it. Meanwhile traffic is multiplied by five for some seconds, the budget is halved by
-``PUT /v1/budget``, then given in FLOP/s and in gCO2e an hour at once, and the grid's carbon intensity, served by a
-local server that answers as Great Britain's does, rises by half. ``--data FOLDER`` takes a real data set, ``--quick``
-tries the script. The report, with its page and picture, lies in the run's folder afterwards.
+``python -m tests.benchmarks.loop --out runs/bench/loop.json`` plays one trace three times: EQUAL at the fullest chain,
+TUNED at the best fixed chains for the budget, then GreenFlow with repricing beside it. Meanwhile traffic is multiplied by
+five for some seconds, the budget is halved by ``PUT /v1/budget``, then given in FLOP/s and in gCO2e an hour at once, and
+the grid's carbon intensity, served by a local server that answers as Great Britain's does, rises by half.
+``--data FOLDER`` takes a real data set, ``--quick`` tries the script. The report, with its page and picture, lies in the
+run's folder afterwards.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from greenflow_ray.datasets.schema import Split
 from greenflow_ray.energy.metering.live import CodecarbonMeter
 from greenflow_ray.energy.metering.processes import job_seconds
 from greenflow_ray.line import demo
+from greenflow_ray.line.arms import EQUAL, GREENFLOW, TUNED, Arms
 from greenflow_ray.line.playing import play_arm
 from greenflow_ray.line.preparing import Trained, prepare_data, train_models
 from greenflow_ray.loadtest import windows
@@ -154,10 +156,12 @@ class Operator(threading.Thread):
 
 @dataclass(frozen=True)
 class Played:
-    """Both arms and what was seen beside them."""
+    """All arms and what was seen beside them."""
 
     equal: ArmResult
+    tuned: ArmResult
     greenflow: ArmResult
+    tuned_chains: dict[str, float]
     budget: float
     before: dict[str, Any]
     after: dict[str, Any]
@@ -167,14 +171,14 @@ class Played:
 
 
 def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, terminal: Terminal) -> Played:
-    """EQUAL, then GreenFlow under an operator's hands."""
+    """EQUAL, TUNED, then GreenFlow under an operator's hands."""
     users = trained.dataset.users
     final = users.user_ids[users.of(Split.FINAL)]
     others = users.user_ids[users.of(Split.VALIDATION)][:256].tolist()
     trace = course.trace(rate, final, config.seed)
     grid = Grid(CLEAN)
-    fullest = float(trained.space.costs.max())
-    budget = SHARE * fullest * rate
+    arms = Arms(config, trained.dataset, trained.space, SHARE * float(trained.space.costs.max()), rate)
+    budget = arms.flops_per_request * rate
     with grid.serving() as address:
         carbon = config.energy.carbon.model_copy(update={"source": "uk-grid", "url": address, "refresh_s": 5.0})
         energy = config.energy.model_copy(update={"carbon": carbon})
@@ -189,24 +193,28 @@ def play(config: CascadeConfig, trained: Trained, course: Course, rate: float, t
                     config, trained.dataset, trace, server.url, terminal, name, meter=meter, watch_processes=True
                 )
 
-            demo.follow(client, BudgetOrder(flops_per_second=None, policy="fixed", fixed_chain="fullest"))
+            demo.follow(client, arms.order(EQUAL))
             demo.warm_up(client, others, config.exposure)
-            equal = arm("equal")
-            demo.follow(client, BudgetOrder(flops_per_second=budget))
+            equal = arm(EQUAL)
+            mix = arms.order(TUNED)
+            demo.follow(client, mix)
+            demo.warm_up(client, others, config.exposure)
+            tuned = arm(TUNED)
+            demo.follow(client, arms.order(GREENFLOW))
             demo.warm_up(client, others, config.exposure)
             with demo.repricing(config, server, terminal):
                 before, jobs = client.stats(), job_seconds()
                 latest = open_store(config.paths.prices).latest()
                 operator = Operator(server.url, course, budget, grid)
                 operator.start()
-                greenflow = arm("greenflow")
+                greenflow = arm(GREENFLOW)
                 spent = job_seconds() - jobs
                 operator.join()
                 time.sleep(config.budget.settle_s + config.energy.window_s)
                 after = client.stats()
                 newest = open_store(config.paths.prices).latest()
     published = (newest.version if newest else 0) - (latest.version if latest else 0)
-    return Played(equal, greenflow, budget, before, after, spent, operator.done, published)
+    return Played(equal, tuned, greenflow, mix.mix, budget, before, after, spent, operator.done, published)
 
 
 def judged(played: Played, course: Course, trained: Trained) -> tuple[list[Row], dict[str, Any]]:
@@ -260,7 +268,7 @@ def judged(played: Played, course: Course, trained: Trained) -> tuple[list[Row],
         "operator": {name: {**event, "second": moments[name]} for name, event in played.operator.items()},
         "energy": {"before": energy[0], "after": energy[1]},
         "samples": played.after["samples"],
-        "arms": {result.name: result.totals() for result in (equal, arm)},
+        "arms": {result.name: result.totals() for result in (equal, played.tuned, arm)},
     }
     return rows, details
 
@@ -306,7 +314,10 @@ def main() -> None:
     figures.save(options.out, {"quick": options.quick, "machine": where, "figures": rows, **details})
     with whole(config.paths.root / "loop-stats.json") as part:
         part.write_text(json.dumps(played.after), encoding="utf-8")
-    seen = demo.Played(played.equal, played.greenflow, None, played.after, played.repricing_cpu_seconds)
+    seen = demo.Played(
+        played.equal, played.tuned, played.greenflow, played.tuned_chains, None, played.after,
+        played.repricing_cpu_seconds,
+    )  # fmt: skip
     demo.write_report(config, trained, seen, course.spike)
     print(f"{os.path.relpath(config.paths.report_html)} and .png written")
 
