@@ -1,11 +1,11 @@
 """Holds a budget over real replicas, real repricing jobs and minutes of open-loop traffic, and says how well.
 
-``python -m tests.benchmarks.loop --out runs/bench/loop.json`` plays one trace three times: EQUAL at the fullest chain,
-TUNED at the best fixed chains for the budget, then GreenFlow with repricing beside it. Meanwhile traffic is multiplied by
-five for some seconds, the budget is halved by ``PUT /v1/budget``, then given in FLOP/s and in gCO2e an hour at once, and
-the grid's carbon intensity, served by a local server that answers as Great Britain's does, rises by half.
-``--data FOLDER`` takes a real data set, ``--quick`` tries the script. The report, with its page and picture, lies in the
-run's folder afterwards.
+``python -m tests.benchmarks.loop --out runs/bench/loop.json`` plays one trace three times: EQUAL at the fullest
+chain, TUNED at the best fixed chains for the budget, then GreenFlow with repricing beside it. Meanwhile traffic is
+multiplied by five for some seconds, the budget is halved by ``PUT /v1/budget``, then given in FLOP/s and in gCO2e an
+hour at once, and the grid's carbon intensity, served by a local server that answers as Great Britain's does, rises by
+half. ``--data FOLDER`` takes a real data set, ``--quick`` tries the script. The report, with its page and picture,
+lies in the run's folder afterwards.
 """
 
 from __future__ import annotations
