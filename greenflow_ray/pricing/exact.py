@@ -169,7 +169,7 @@ def survey(problem: Problem, low: int, high: int, workers: int | None) -> Survey
     n, width = problem.rewards.shape
     chains = np.empty(n, np.int32)
 
-    def block(start: int, stop: int) -> tuple[Tally, F64, list[npt.NDArray[np.int32]], list[F64]]:
+    def block(start: int, stop: int) -> tuple[tuple[F64, F64, int], list[npt.NDArray[np.int32]], list[F64]]:
         part = problem.slice(start, stop)
         bits = part.rewards.view(np.int32)
         room = max(8 * (stop - start), 1024)  # pages that are not touched cost nothing
@@ -181,17 +181,13 @@ def survey(problem: Problem, low: int, high: int, workers: int | None) -> Survey
             count = passes.survey(*given, table, totals, chains[start:stop], *whole, *real)
             if count <= room:
                 whole[1][:count] += start
-                return Tally.of(table, totals, start), totals[6:], [a[:count] for a in whole], [a[:count] for a in real]
+                return (table, totals, start), [a[:count] for a in whole], [a[:count] for a in real]
             room = count
 
     parts = parallel.over_rows(block, n, width, workers)
-    return Survey(
-        low,
-        high,
-        Tally.merge([p[0] for p in parts]),
-        chains,
-        float(sum(p[1][0] for p in parts)),
-        float(sum(p[1][1] for p in parts)),
-        *(np.concatenate([p[2][k] for p in parts]) for k in range(3)),
-        *(np.concatenate([p[3][k] for p in parts]) for k in range(2)),
-    )
+    blocks = [p[0] for p in parts]
+    cost, reward = (float(sum(totals[k] for _, totals, _ in blocks)) for k in (6, 7))
+    bits, row, chain = (np.concatenate([p[1][k] for p in parts]) for k in range(3))
+    edge_cost, edge_reward = (np.concatenate([p[2][k] for p in parts]) for k in range(2))
+    found = Tally.of(blocks)
+    return Survey(low, high, found, chains, cost, reward, bits, row, chain, edge_cost, edge_reward)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,33 +22,25 @@ ROWS = 1 << 16
 COSTS_KEY = b"greenflow.costs"
 
 
-def _given(shard: tuple[Any, Any]) -> tuple[Any, Any]:
-    return shard
-
-
 def pieces(shards: Any, costs: Any = None, column: str = "reward") -> Callable[[], Iterator[Piece]]:
     """What to call at the beginning of every pass for a fresh iterator over the shards.
 
     ``shards``: a sequence, or a function that returns a new iterator, of ``(rewards, costs)`` pairs or of Parquet
     paths. A plain iterator cannot be read twice and is refused by PricingInputError.
     """
-    if callable(shards):
-        source: Callable[[], Iterable[Any]] = shards
-    elif isinstance(shards, (str, Path)):
-        source = lambda: [shards]  # noqa: E731
-    elif isinstance(shards, Sequence):
-        source = lambda: shards  # noqa: E731
-    else:
+    if isinstance(shards, (str, Path)):
+        shards = [shards]
+    if not callable(shards) and not isinstance(shards, Sequence):
         raise PricingInputError(
             f"shards: a {type(shards).__name__} can be read once, two passes are needed; give a list or a function"
         )
 
     def start() -> Iterator[Piece]:
-        for shard in source():
+        for shard in shards() if callable(shards) else shards:
             if isinstance(shard, (str, Path)):
                 yield from parquet(Path(shard), costs, column)
             elif isinstance(shard, tuple) and len(shard) == 2:
-                yield partial(_given, shard)
+                yield partial(tuple, shard)
             else:
                 raise PricingInputError(f"shards: found {type(shard).__name__}; give (rewards, costs) pairs or paths")
 

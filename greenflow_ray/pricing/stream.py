@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -93,27 +94,23 @@ def solve_stream(
             share = done[number - 1] / known if known else 0.0
             progress(f"pass {number} of 2: {rows[number - 1]:,} requests", min(share, 1.0))
 
-    def first(piece: shards.Piece) -> Frontier:
-        rewards, prices = piece()
-        part = Frontier.build(rewards, prices, skip_bad=skip_bad, workers=1)
-        told(1, len(rewards))
-        return part
+    def summed(number: int, build: Callable[..., T]) -> T | None:
+        def work(piece: shards.Piece) -> T:
+            rewards, prices = piece()
+            part = build(rewards, prices, skip_bad=skip_bad, workers=1)
+            told(number, len(rewards))
+            return part
 
-    frontier = _fold(start, first, count) or Frontier.empty()
+        return _fold(start, work, count)
+
+    frontier = summed(1, Frontier.build) or Frontier.empty()
     if not frontier.requests > 0:
         return StreamSolution(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, rows[0], frontier)
     bucket = refinement.crossing(frontier, budget)
     if bucket is None:
         exact = refinement.unpriced(frontier, budget)
     else:
-
-        def second(piece: shards.Piece) -> Refinement:
-            rewards, prices = piece()
-            part = Refinement.build(rewards, prices, bucket, skip_bad=skip_bad, workers=1)
-            told(2, len(rewards))
-            return part
-
-        refined = _fold(start, second, count)
+        refined = summed(2, partial(Refinement.build, bucket=bucket))
         assert refined is not None
         exact = refined.solve(frontier, budget)
     requests = round(frontier.requests)

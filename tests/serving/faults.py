@@ -20,7 +20,7 @@ import psutil
 
 from greenflow_ray.loadtest import open_loop, trace
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.nearline.repricing.lease import LEASE_S
+from greenflow_ray.nearline.repricing.once import LEASE_S
 from tests.serving.fakes import NAN_USER
 from tests.serving.fault_jobs import gather_samples, repricing, with_pickle
 from tests.serving.fault_site import ALLOCATORS, Site, wait_for

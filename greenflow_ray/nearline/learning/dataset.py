@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from greenflow_ray.errors import DataError
 from greenflow_ray.nearline.learning.match import joined_schema
-from greenflow_ray.nearline.reading import vetting
-from greenflow_ray.nearline.reading.vetting import FAULTS
+from greenflow_ray.nearline.reading.vetting import FAULTS, plain_footer
+from greenflow_ray.nearline.repricing.aggregate import reward_matrix
 from greenflow_ray.support.files import whole
 
 MANIFEST = "manifest.json"
@@ -80,7 +79,7 @@ class Manifest(BaseModel):
 
     def arrow(self) -> pa.Schema:
         """Columns and metadata of the files."""
-        return schema_of(self.chains, self.costs, self.names)
+        return joined_schema(self.chains, self.costs, self.names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,28 +113,8 @@ class Joined:
 
     def where(self, keep: npt.NDArray[np.bool_]) -> Joined:
         """The rows where ``keep``, bool ``[n]``, is true."""
-        return Joined(
-            self.rewards[keep],
-            self.costs,
-            self.names,
-            self.chain[keep],
-            self.propensity[keep],
-            self.clicks[keep],
-            self.rate[keep],
-            self.context[keep],
-            self.complete[keep],
-        )
-
-
-def schema_of(chains: str, costs: tuple[float, ...], names: tuple[str, ...]) -> pa.Schema:
-    """Columns and metadata of joined files."""
-    metadata = {
-        vetting.META_SCHEMA: vetting.SCHEMA_VERSION,
-        vetting.META_CHAINS: chains.encode(),
-        vetting.META_COSTS: json.dumps(costs).encode(),
-        vetting.META_NAMES: json.dumps(names).encode(),
-    }
-    return joined_schema(len(costs), metadata)
+        columns = ("rewards", "chain", "propensity", "clicks", "rate", "context", "complete")
+        return replace(self, **{name: getattr(self, name)[keep] for name in columns})
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -167,17 +146,15 @@ def read_joined(folder: Path) -> Joined:
     tables = []
     for name in manifest.files:
         try:
-            vetting.plain_footer(folder / name, manifest.arrow())
+            plain_footer(folder / name, manifest.arrow())
             tables.append(pq.read_table(folder / name, page_checksum_verification=True, partitioning=None))
         except FAULTS as error:
             raise DataError(f"{folder / name}: cannot be read ({error}); run `greenflow join` again") from error
     table = pa.concat_tables(tables).combine_chunks() if tables else manifest.arrow().empty_table()
-    width = len(manifest.costs)
-    rewards = [np.asarray(chunk.flatten(), dtype=np.float32) for chunk in table["reward"].chunks]
     return Joined(
-        rewards=(np.concatenate(rewards) if rewards else np.empty(0, np.float32)).reshape(-1, width),
+        rewards=reward_matrix(table["reward"]),
         costs=np.asarray(manifest.costs, dtype=np.float64),
-        names=manifest.names or tuple(f"chain {j}" for j in range(width)),
+        names=manifest.names or tuple(f"chain {j}" for j in range(len(manifest.costs))),
         chain=table["chain"].to_numpy(),
         propensity=table["propensity"].to_numpy().astype(np.float64),
         clicks=table["clicks"].to_numpy().astype(np.float64),

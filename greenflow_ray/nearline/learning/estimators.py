@@ -14,7 +14,7 @@ estimate, and none is given. FLOPs per request need no weights: a chain's cost i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -79,9 +79,9 @@ class Valuation:
     effective: float
     mean_weight: float
     flops: Estimate
-    ips: Estimate | None
-    snips: Estimate | None
-    robust: Estimate | None
+    ips: Estimate | None = None
+    snips: Estimate | None = None
+    robust: Estimate | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,13 +173,11 @@ def value(evidence: Evidence, policy: Policy) -> Valuation:
     mass = share * weight
     matched, mean_weight = int(same.sum()), float(mass.sum())
     effective = mean_weight**2 / float(mass @ mass) if matched else 0.0
-    flops = evidence.mean(log.costs[policy.choices])
     reason = _unsupported(evidence, policy, weight)
+    flops = evidence.mean(log.costs[policy.choices])
+    known = Valuation(policy.name, policy.price, "not identifiable", reason, matched, effective, mean_weight, flops)
     if reason is not None:
-        none: Verdict = "not identifiable"
-        return Valuation(
-            policy.name, policy.price, none, reason, matched, effective, mean_weight, flops, None, None, None
-        )
+        return known
     rows = np.arange(len(log))
     model, served = log.rewards[rows, policy.choices], log.rewards[rows, log.chain]
     ratio = float(mass @ log.clicks) / mean_weight
@@ -191,18 +189,13 @@ def value(evidence: Evidence, policy: Policy) -> Valuation:
     spread = evidence.mean(weight, effective)
     if mean_weight - 1 > 4 * spread.error:
         doubts.append(f"mean weight {mean_weight:.2f}, expected 1: the logged propensities are too small")
-    return Valuation(
-        policy.name,
-        policy.price,
-        "weak" if doubts else "identified",
-        "; ".join(doubts) or None,
-        matched,
-        effective,
-        mean_weight,
-        flops,
-        evidence.mean(weight * log.clicks, effective),
-        snips,
-        evidence.mean(model + weight * (log.clicks - served), effective),
+    return replace(
+        known,
+        verdict="weak" if doubts else "identified",
+        reason="; ".join(doubts) or None,
+        ips=evidence.mean(weight * log.clicks, effective),
+        snips=snips,
+        robust=evidence.mean(model + weight * (log.clicks - served), effective),
     )
 
 

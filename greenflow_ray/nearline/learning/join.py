@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,20 @@ import pyarrow.parquet as pq
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import DataError
 from greenflow_ray.nearline.cluster import connected
-from greenflow_ray.nearline.learning.dataset import Manifest, Summary, schema_of, write_manifest
+from greenflow_ray.nearline.learning.dataset import Manifest, Summary, write_manifest
 from greenflow_ray.nearline.learning.match import (
     CLICK_COLUMNS,
     PART,
     SAMPLE_COLUMNS,
     Counts,
     click_rows,
+    joined_schema,
     match,
     sample_rows,
 )
-from greenflow_ray.nearline.reading.eligible import Window, listed, look, refuse_many, set_aside
+from greenflow_ray.nearline.reading.eligible import Vetted, Window, look, set_aside, vetted
 from greenflow_ray.nearline.reading.scan import run, scan
-from greenflow_ray.nearline.reading.vetting import FAULTS, BadFile, plain_footer, unreadable
+from greenflow_ray.nearline.reading.vetting import plain_footer, unreadable
 from greenflow_ray.serving.logs.clicks import FEEDBACK_SCHEMA
 from greenflow_ray.support.files import whole
 from greenflow_ray.support.progress import Progress, silent
@@ -38,37 +39,6 @@ HORIZON_S = 3600.0
 """Clicks of this many seconds after the answer count, unless told otherwise."""
 PARTITION_BYTES = 64 << 20
 """Rows that are matched at once take about this much memory; one task holds a few copies."""
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """Vetted files of clicks: ``files`` with ``rows`` rows in all, and those that are ``bad``."""
-
-    files: tuple[Path, ...]
-    rows: int
-    bad: tuple[BadFile, ...]
-
-    def without(self, bad: Sequence[BadFile]) -> Feedback:
-        """The same once ``bad`` of its files have turned out to be unreadable; rows are counted again."""
-        gone = {file.path for file in bad}
-        left = tuple(f for f in self.files if f not in gone)
-        return Feedback(left, _rows(left), (*self.bad, *bad))
-
-
-def look_at_feedback(folder: Path) -> Feedback:
-    """Vet all files of clicks in ``folder`` by their footers."""
-    files: list[Path] = []
-    bad: list[BadFile] = []
-    rows = 0
-    for path, _ in listed(folder):
-        try:
-            rows += plain_footer(path, FEEDBACK_SCHEMA)
-            files.append(path)
-        except FileNotFoundError:
-            continue
-        except FAULTS as error:
-            bad.append(BadFile.of(path, error))
-    return Feedback(tuple(files), rows, tuple(bad))
 
 
 def join_run(config: CascadeConfig, terminal: Terminal, *, horizon_s: float, address: str | None) -> dict[str, Any]:
@@ -102,13 +72,14 @@ def join_logs(
     paths = config.paths
     progress("looking at files", 0.0)
     samples = look(paths.samples, float("-inf"), SAMPLE_COLUMNS)
-    feedback = look_at_feedback(paths.feedback)
+    clicked, bad = vetted(paths.feedback, lambda path: plain_footer(path, FEEDBACK_SCHEMA))
+    feedback = Vetted(tuple(path for path, _, _ in clicked), tuple(bad))
     _refuse(config, samples, feedback)
     stem = f"joined-{int(1000 * now):013d}-{secrets.token_hex(4)}"
     try:
         with connected(address):
             try:
-                counts, files = _join(paths.joined, stem, samples, feedback, horizon_s, now, progress)
+                counts, files, twice = _join(paths.joined, stem, samples, feedback, horizon_s, now, progress)
             except DataError:
                 bad_samples = unreadable(samples.files, SAMPLE_COLUMNS)
                 bad_feedback = unreadable(feedback.files, CLICK_COLUMNS)
@@ -116,7 +87,7 @@ def join_logs(
                     raise
                 samples, feedback = samples.without(bad_samples), feedback.without(bad_feedback)
                 _refuse(config, samples, feedback)
-                counts, files = _join(paths.joined, stem, samples, feedback, horizon_s, now, progress)
+                counts, files, twice = _join(paths.joined, stem, samples, feedback, horizon_s, now, progress)
         set_aside(samples.bad, paths.samples)
         set_aside(feedback.bad, paths.feedback)
         summary = Summary(
@@ -124,8 +95,7 @@ def join_logs(
             clicked=counts.clicked,
             open=counts.open,
             clicks=counts.clicks,
-            duplicate_samples=_rows(samples.files) - counts.samples,
-            duplicate_clicks=feedback.rows - counts.unique,
+            **twice,
             late_clicks=counts.late,
             orphan_clicks=counts.orphans,
             sample_files=len(samples.files),
@@ -147,21 +117,24 @@ def join_logs(
     return summary
 
 
-def _refuse(config: CascadeConfig, samples: Window, feedback: Feedback) -> None:
-    refuse_many(samples.bad, samples.seen, config.paths.samples)
-    refuse_many(feedback.bad, len(feedback.files) + len(feedback.bad), config.paths.feedback, "feedback")
+def _refuse(config: CascadeConfig, samples: Window, feedback: Vetted) -> None:
+    samples.refuse_many(config.paths.samples)
+    feedback.refuse_many(config.paths.feedback, "feedback")
     if not samples.files:
         raise DataError(f"{config.paths.samples}: no sample files; serve traffic first, then join within retention_s")
 
 
 def _join(
-    folder: Path, stem: str, samples: Window, feedback: Feedback, horizon_s: float, now: float, progress: Progress
-) -> tuple[Counts, tuple[str, ...]]:
-    """Shuffle, match, write the parts; returns their counts and names. Raises DataError if a file cannot be read."""
+    folder: Path, stem: str, samples: Window, feedback: Vetted, horizon_s: float, now: float, progress: Progress
+) -> tuple[Counts, tuple[str, ...], dict[str, int]]:
+    """Shuffle, match, write the parts; returns their counts and names, and how many rows were seen more than once.
+
+    Raises DataError if a file cannot be read.
+    """
     width = len(samples.costs)
-    size = _rows(samples.files) * (4 * width + 120) + feedback.rows * 80
-    parts = 1 + size // PARTITION_BYTES
-    schema = schema_of(samples.chains, tuple(samples.costs.tolist()), samples.names)
+    sampled, clicked = _rows(samples.files), _rows(feedback.files)
+    parts = 1 + (sampled * (4 * width + 120) + clicked * 80) // PARTITION_BYTES
+    schema = joined_schema(samples.chains, tuple(samples.costs.tolist()), samples.names)
 
     def write(rows: pa.Table) -> pa.Table:
         table, counts = match(rows, schema, horizon_s, now)
@@ -191,7 +164,9 @@ def _join(
             progress("joining clicks to samples", 0.1 + 0.9 * min(done / parts, 1.0))
         return total, tuple(sorted(names))
 
-    return run(work)
+    counts, names = run(work)
+    twice = {"duplicate_samples": sampled - counts.samples, "duplicate_clicks": clicked - counts.unique}
+    return counts, names, twice
 
 
 def _rows(files: Sequence[Path]) -> int:

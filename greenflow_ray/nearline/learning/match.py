@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from zlib import crc32
@@ -10,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from greenflow_ray.nearline.reading import vetting
+
 SAMPLE_COLUMNS = (
     "time", "request_id", "context_key", "reward", "chain", "cost", "price", "price_version", "propensity",
     "sampling_rate",
@@ -17,23 +20,11 @@ SAMPLE_COLUMNS = (
 CLICK_COLUMNS = ("time", "request_id", "item_id")
 PART = "part"
 
-_ROWS = pa.schema(
-    [
-        (PART, pa.int32()),
-        ("click", pa.bool_()),
-        ("time", pa.float64()),
-        ("request_id", pa.string()),
-        ("context_key", pa.int64()),
-        ("reward", pa.list_(pa.float32())),
-        ("chain", pa.int32()),
-        ("cost", pa.float64()),
-        ("price", pa.float64()),
-        ("price_version", pa.int64()),
-        ("propensity", pa.float32()),
-        ("sampling_rate", pa.float32()),
-        ("item_id", pa.int64()),
-    ]
-)
+_ROWS = pa.schema({
+    PART: pa.int32(), "click": pa.bool_(), "time": pa.float64(), "request_id": pa.string(), "context_key": pa.int64(),
+    "reward": pa.list_(pa.float32()), "chain": pa.int32(), "cost": pa.float64(), "price": pa.float64(),
+    "price_version": pa.int64(), "propensity": pa.float32(), "sampling_rate": pa.float32(), "item_id": pa.int64(),
+})  # fmt: skip
 """Samples and clicks in one table, as they travel to their partition; what a row has no value for is null."""
 
 
@@ -115,9 +106,15 @@ def match(rows: pa.Table, schema: pa.Schema, horizon_s: float, now: float) -> tu
     return pa.table(columns).cast(schema), counts
 
 
-def joined_schema(width: int, metadata: dict[bytes, bytes]) -> pa.Schema:
-    """Columns of a joined file whose reward rows hold ``width`` chains."""
-    reward = pa.list_(pa.field("item", pa.float32(), nullable=False), width)
+def joined_schema(chains: str, costs: Sequence[float], names: Sequence[str]) -> pa.Schema:
+    """Columns and metadata of joined files: digest, FLOPs and names of the chains."""
+    metadata = {
+        vetting.META_SCHEMA: vetting.SCHEMA_VERSION,
+        vetting.META_CHAINS: chains.encode(),
+        vetting.META_COSTS: json.dumps(costs).encode(),
+        vetting.META_NAMES: json.dumps(names).encode(),
+    }
+    reward = pa.list_(pa.field("item", pa.float32(), nullable=False), len(costs))
     fields = [pa.field(n, reward if n == "reward" else _ROWS.field(n).type, nullable=False) for n in SAMPLE_COLUMNS]
     return pa.schema(
         [

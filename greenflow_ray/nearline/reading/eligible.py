@@ -1,68 +1,80 @@
-"""Which sample files a repricing reads: those of the window, vetted by their footers alone; bad ones are set aside."""
+"""Which files of the logs are read, vetted by their footers alone, which are set aside, and how long they are kept."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import DataError
-from greenflow_ray.nearline.reading.vetting import FAULTS, BadFile, SampleFooter, sample_footer
+from greenflow_ray.nearline.reading.vetting import FAULTS, BadFile, sample_footer
+
+T = TypeVar("T")
 
 MAX_BAD_SHARE = 0.05
 """Above this share of refused files nothing is made of the rest: something is wrong that a result must not hide."""
 SLACK_S = 2.0
 """Clocks of two machines that share a folder may differ by this much."""
+MAX_BYTES = 10 * 2**30
+"""Each folder of the logs is held below this size, whatever the retention."""
 
 
 @dataclass(frozen=True)
-class Window:
-    """Sample files to aggregate.
+class Vetted:
+    """Files that may be read, oldest first, and those that were refused."""
+
+    files: tuple[Path, ...]
+    bad: tuple[BadFile, ...]
+
+    @property
+    def seen(self) -> int:
+        """All files that were looked at."""
+        return len(self.files) + len(self.bad)
+
+    def without(self, bad: Sequence[BadFile]) -> Self:
+        """The same once ``bad`` of its files have turned out to be unreadable."""
+        gone = {file.path for file in bad}
+        return replace(self, files=tuple(f for f in self.files if f not in gone), bad=(*self.bad, *bad))
+
+    def refuse_many(self, folder: Path, kind: str = "sample") -> None:
+        """Raise DataError if more than ``MAX_BAD_SHARE`` of the files of ``folder`` are bad."""
+        if len(self.bad) > MAX_BAD_SHARE * self.seen:
+            first = self.bad[0]
+            raise DataError(
+                f"{folder}: {len(self.bad)} of {self.seen} {kind} files are bad (first: {first.path.name}: "
+                f"{first.reason}); nothing published, nothing moved; remove them or find who writes them"
+            )
+
+
+@dataclass(frozen=True)
+class Window(Vetted):
+    """Sample files of one chain space.
 
     Attributes:
-        files: vetted files of one chain space, oldest first.
-        rows: rows in them by their footers, before any was found to be unreadable.
         costs: FLOPs of every chain, float64 ``[J]``.
         names: names of the chains; empty if the files do not carry them.
         chains: digest of the chain space the rows belong to.
         oldest: modification time of the oldest of ``files``, Unix seconds.
-        bad: files of the window that were refused.
-        other: files of the window that belong to another chain space (an earlier configuration's); neither used
-            nor bad.
+        other: files that belong to another chain space (an earlier configuration's); neither used nor bad.
     """
 
-    files: tuple[Path, ...]
-    rows: int
     costs: npt.NDArray[np.float64]
     names: tuple[str, ...]
     chains: str
     oldest: float
-    bad: tuple[BadFile, ...]
     other: int
 
     @property
     def seen(self) -> int:
         """All files of the window."""
-        return len(self.files) + len(self.bad) + self.other
-
-    def without(self, bad: Sequence[BadFile]) -> Window:
-        """The same window once ``bad`` of its files have turned out to be unreadable."""
-        gone = {file.path for file in bad}
-        return replace(self, files=tuple(f for f in self.files if f not in gone), bad=(*self.bad, *bad))
-
-
-def refuse_many(bad: Sequence[BadFile], seen: int, folder: Path, kind: str = "sample") -> None:
-    """Raise DataError if more than ``MAX_BAD_SHARE`` of the ``seen`` files of ``folder`` are ``bad``."""
-    if len(bad) > MAX_BAD_SHARE * seen:
-        raise DataError(
-            f"{folder}: {len(bad)} of {seen} {kind} files are bad (first: {bad[0].path.name}: {bad[0].reason}); "
-            "nothing published, nothing moved; remove them or find who writes them"
-        )
+        return super().seen + self.other
 
 
 def listed(folder: Path, pattern: str = "*.parquet") -> list[tuple[Path, os.stat_result]]:
@@ -94,55 +106,85 @@ def restamp(folder: Path, now: float) -> float:
     return shift
 
 
+def vetted(
+    folder: Path, judge: Callable[[Path], T], since: float = float("-inf")
+) -> tuple[list[tuple[Path, float, T]], list[BadFile]]:
+    """Files modified after ``since``, oldest first: path, time and what ``judge`` says of it; and those it refuses."""
+    good: list[tuple[Path, float, T]] = []
+    bad: list[BadFile] = []
+    for path, stat in listed(folder):
+        if stat.st_mtime <= since:
+            continue
+        try:
+            good.append((path, stat.st_mtime, judge(path)))
+        except FileNotFoundError:
+            continue
+        except FAULTS as error:
+            bad.append(BadFile.of(path, error))
+    return good, bad
+
+
 def look(folder: Path, since: float, columns: Sequence[str] = ("reward",)) -> Window:
     """Vet the files in ``folder`` modified after ``since`` (Unix seconds); they must have ``columns``.
 
     Only footers are read; no pickled metadata is ever interpreted. Rows of the newest file's chain space are used; a
     replica that was upgraded a moment ago makes older rows incomparable, not wrong.
     """
-    good: list[tuple[Path, float, SampleFooter]] = []
-    bad: list[BadFile] = []
-    for path, stat in listed(folder):
-        if stat.st_mtime <= since:
-            continue
-        try:
-            good.append((path, stat.st_mtime, sample_footer(path, columns)))
-        except FileNotFoundError:
-            continue
-        except FAULTS as error:
-            bad.append(BadFile.of(path, error))
+    good, bad = vetted(folder, lambda path: sample_footer(path, columns), since)
     if not good:
-        return Window((), 0, np.empty(0), (), "", 0.0, tuple(bad), 0)
+        return Window((), tuple(bad), np.empty(0), (), "", 0.0, 0)
     newest = good[-1][2]
     mine = []
     for path, modified, footer in good:
         if footer.chains != newest.chains:
             continue
         if footer.costs == newest.costs:
-            mine.append((path, modified, footer.rows))
+            mine.append((path, modified))
         else:
             bad.append(BadFile(path, "costs of the chains are not those of the newest file of the same chain space"))
     return Window(
-        tuple(path for path, _, _ in mine),
-        sum(rows for _, _, rows in mine),
+        tuple(path for path, _ in mine),
+        tuple(bad),
         np.asarray(newest.costs, dtype=np.float64),
         newest.names,
         newest.chains,
         mine[0][1],
-        tuple(bad),
         sum(footer.chains != newest.chains for _, _, footer in good),
     )
 
 
-def set_aside(bad: Sequence[BadFile], folder: Path) -> Counter[str]:
-    """Move refused files into ``folder/refused`` so that they are seen once; returns a count for each reason."""
-    reasons: Counter[str] = Counter()
+def set_aside(bad: Sequence[BadFile], folder: Path) -> None:
+    """Move refused files into ``folder/refused`` so that they are seen once."""
     refused = folder / "refused"
     for file in bad:
-        reasons[file.reason] += 1
-        try:
+        with suppress(OSError):  # gone already, or the folder is read-only
             refused.mkdir(exist_ok=True)
             file.path.replace(refused / file.path.name)
-        except OSError:
-            pass  # gone already, or the folder is read-only: the count is what matters
-    return reasons
+
+
+def sweep(config: CascadeConfig, now: float) -> int:
+    """Delete what is older than ``sampling.retention_s`` (never what the window still needs); returns files deleted."""
+    before = now - max(config.sampling.retention_s, config.sampling.window_s)
+    samples, feedback = config.paths.samples, config.paths.feedback
+    folders = (samples, samples / "refused", feedback, feedback / "refused")
+    return sum(retire(folder, before) for folder in folders)
+
+
+def retire(folder: Path, before: float, max_bytes: int = MAX_BYTES) -> int:
+    """Delete files not modified since ``before`` (Unix seconds), then the oldest until ``max_bytes`` are left.
+
+    Halves of files that a writer left when it died go by age too. Returns how many went.
+    """
+    files = listed(folder)
+    old = [path for path, stat in (*files, *listed(folder, ".*.partial")) if stat.st_mtime < before]
+    left = [(path, stat.st_size) for path, stat in files if stat.st_mtime >= before]
+    excess = sum(size for _, size in left) - max_bytes
+    for path, size in left:
+        if excess <= 0:
+            break
+        old.append(path)
+        excess -= size
+    for path in old:
+        with suppress(OSError):  # gone already, or the folder is read-only
+            path.unlink()
+    return len(old)

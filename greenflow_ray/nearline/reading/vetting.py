@@ -44,10 +44,8 @@ class BadFile:
 
 @dataclass(frozen=True)
 class SampleFooter:
-    """What a sample file's footer says: rows, digest of the chain space, FLOPs and names of its chains (names: none
-    in files that do not carry them)."""
+    """What a sample file says: digest of its chain space, FLOPs and names of the chains (it may carry no names)."""
 
-    rows: int
     chains: str
     costs: tuple[float, ...]
     names: tuple[str, ...]
@@ -67,13 +65,14 @@ def sample_footer(path: Path, columns: Sequence[str] = ("reward",)) -> SampleFoo
         kind = file.schema_arrow.field("reward").type
         if not (pa.types.is_fixed_size_list(kind) and kind.list_size == len(costs) and kind.value_type == pa.float32()):
             raise ValueError(f"column 'reward' is {kind}, expected {len(costs)} float32 a row")
-        _need(file, columns)
-        chains = meta.get(META_CHAINS, b"").decode()
-        return SampleFooter(file.metadata.num_rows, chains, tuple(map(float, costs)), tuple(map(str, names)))
+        missing = [name for name in columns if name not in file.schema_arrow.names]
+        if missing:
+            raise ValueError(f"column {missing[0]!r} is missing")
+        return SampleFooter(meta.get(META_CHAINS, b"").decode(), tuple(map(float, costs)), tuple(map(str, names)))
 
 
-def plain_footer(path: Path, schema: pa.Schema) -> int:
-    """Rows of a file that has the columns of ``schema`` and its version. Raises one of ``FAULTS`` if it is none."""
+def plain_footer(path: Path, schema: pa.Schema) -> None:
+    """Raise one of ``FAULTS`` unless the file has the columns of ``schema`` and its version."""
     refuse_extensions(path)
     with pq.ParquetFile(path) as file:
         _metadata(file)
@@ -81,7 +80,6 @@ def plain_footer(path: Path, schema: pa.Schema) -> int:
             found = file.schema_arrow.field(field.name).type
             if found != field.type:
                 raise ValueError(f"column {field.name!r} is {found}, expected {field.type}")
-        return int(file.metadata.num_rows)
 
 
 def refuse_extensions(path: Path) -> None:
@@ -152,12 +150,6 @@ def _metadata(file: pq.ParquetFile) -> dict[bytes, bytes]:
         found = meta.get(META_SCHEMA, b"none").decode(errors="replace")
         raise ValueError(f"schema version {found!r}, expected {SCHEMA_VERSION.decode()!r}")
     return meta
-
-
-def _need(file: pq.ParquetFile, columns: Sequence[str]) -> None:
-    missing = [name for name in columns if name not in file.schema_arrow.names]
-    if missing:
-        raise ValueError(f"column {missing[0]!r} is missing")
 
 
 def _positive(value: object) -> bool:

@@ -27,13 +27,9 @@ def window_frontier(files: Sequence[Path], costs: F64) -> tuple[Frontier, int]:
     Raises DataError, ArrowException or OSError if a file cannot be read, ResourceProblem if Ray fails.
     """
     if sum(path.stat().st_size for path in files) <= LOCAL_BYTES:
-        return added(counted(read_rewards(path), costs) for path in files)
+        tables = (pq.read_table(path, columns=["reward"], page_checksum_verification=True) for path in files)
+        return added(counted(reward_matrix(table["reward"]), costs) for table in tables)
     return _on_ray(files, costs)
-
-
-def read_rewards(path: Path) -> npt.NDArray[np.float32]:
-    """Reward rows of one file, float32 ``[n, J]``, every page's checksum verified."""
-    return reward_matrix(pq.read_table(path, columns=["reward"], page_checksum_verification=True)["reward"])
 
 
 def reward_matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

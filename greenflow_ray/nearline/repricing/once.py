@@ -1,8 +1,13 @@
-"""One repricing: vet the window's samples, aggregate them into a frontier, publish by compare-and-swap and lease."""
+"""One repricing under the store's lease: vet the window's samples, aggregate them into a frontier, publish it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +17,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from greenflow_ray.config import CascadeConfig
-from greenflow_ray.errors import DataError, LeaseLost, VersionConflict
-from greenflow_ray.nearline.reading.eligible import look, refuse_many, restamp, set_aside
-from greenflow_ray.nearline.reading.retention import sweep
+from greenflow_ray.errors import DataError, LeaseLost, StoreError, VersionConflict
+from greenflow_ray.nearline.reading.eligible import look, restamp, set_aside, sweep
 from greenflow_ray.nearline.reading.vetting import unreadable
-from greenflow_ray.nearline.repricing.lease import LEASE_S, new_owner, renewed
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store.base import PriceStore
 from greenflow_ray.pricing.store.records import PriceDraft
+
+LEASE_S = 30.0
+"""A few times what a repricing takes: one that died blocks the next for no longer; one that is slower renews it."""
 
 Reader = Callable[[Sequence[Path], npt.NDArray[np.float64]], tuple[Frontier, int]]
 """From files and their chains' costs to the frontier of all finite rows, and how many rows were refused.
@@ -92,7 +98,7 @@ def _reprice(
     sweep(config, now)
     version = _version(store)
     window = look(folder, now - config.sampling.window_s)
-    refuse_many(window.bad, window.seen, folder)
+    window.refuse_many(folder)
     try:
         frontier, bad_rows = reader(window.files, window.costs) if window.files else (None, 0)
     except (DataError, pa.ArrowException, OSError):
@@ -100,7 +106,7 @@ def _reprice(
         if not found:
             raise
         window = window.without(found)
-        refuse_many(window.bad, window.seen, folder)
+        window.refuse_many(folder)
         frontier, bad_rows = reader(window.files, window.costs) if window.files else (None, 0)
     set_aside(window.bad, folder)
     files, bad_files = len(window.files), len(window.bad)
@@ -125,6 +131,39 @@ def _reprice(
     except LeaseLost:
         version, reason = _version(store), "the lease expired before it had finished; the next repricing starts afresh"
     return Repriced(published, version, price, frontier.requests, files, bad_files, bad_rows, 0.0, reason)
+
+
+def new_owner() -> str:
+    """A name that nobody else has, and that says where to look."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+@contextmanager
+def renewed(store: PriceStore, owner: str, seconds: float = LEASE_S) -> Iterator[None]:
+    """Keep a lease that ``owner`` holds alive while the block runs, and give it up at its end.
+
+    A lease that is lost is not taken again: the publication checks it, and refuses.
+    """
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(seconds / 3):
+            try:
+                store.renew(owner, seconds)
+            except LeaseLost:
+                return
+            except StoreError:
+                continue  # the store may answer again before the lease expires
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        with suppress(StoreError):  # it frees itself by expiry
+            store.release(owner)
 
 
 def _version(store: PriceStore) -> int:

@@ -5,15 +5,14 @@
 The first factor answers a change of traffic or budget at once, by a look-up. The correction is dual mirror descent on
 the logarithm of the price (Balseiro, Lu and Mirrokni, arXiv 2002.10421), ``log κ += η (spend / intended spend − 1)``,
 its step divided by the frontier's own elasticity, clipped to a trust region; it absorbs what the frontier got wrong. A
-token bucket
-remembers what was spent beyond or below the budget: the target leans against it, and it is the hard cap.
+token bucket remembers what was spent beyond or below the budget: the target leans against it, and it is the hard cap.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from greenflow_ray.errors import PricingInputError
@@ -66,16 +65,7 @@ class ControllerSettings:
     worth: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in (
-            "interval_s",
-            "burst_s",
-            "repay_s",
-            "pace_s",
-            "memory_s",
-            "surprise",
-            "stale_after_s",
-            "expire_after_s",
-        ):
+        for name in ("surprise", *(f.name for f in fields(self) if f.name.endswith("_s"))):
             if not inputs.number(name, getattr(self, name)) > 0:
                 raise PricingInputError(f"{name}: must be above 0")
         inputs.number("gain", self.gain)
@@ -169,10 +159,10 @@ class PriceController:
         """
         if per_second is not None:
             per_second = inputs.number("budget", per_second)
-        if per_second is not None and self._budget is None:
-            self._tokens = self.settings.level * self.settings.burst_s * per_second
-        elif per_second is not None and self._budget:
-            self._tokens *= min(per_second / self._budget, 1.0)
+            if self._budget is None:
+                self._tokens = self.settings.level * self.settings.burst_s * per_second
+            elif self._budget:
+                self._tokens *= min(per_second / self._budget, 1.0)
         self._budget = per_second
         self._intended = 0.0
 
@@ -234,18 +224,10 @@ class PriceController:
         self, low: float, high: float, share: float, price: float, capped: int | None, reason: str | None
     ) -> PriceNow:
         cheapest = self.settings.cheapest if capped is None else capped
-        version = self._version
-        return PriceNow(
-            PriceDirective(low, high, share, version, capped is not None, cheapest),
-            price,
-            self._budget,
-            self._traffic.rate,
-            math.exp(self._log_correction),
-            version,
-            self._allowance,
-            self._pace,
-            reason,
-        )
+        directive = PriceDirective(low, high, share, self._version, capped is not None, cheapest)
+        correction, rate = math.exp(self._log_correction), self._traffic.rate
+        known = (price, self._budget, rate, correction, self._version)
+        return PriceNow(directive, *known, self._allowance, self._pace, reason)
 
     def price(self) -> PriceNow:
         """What to charge for what is known; no time has passed since the last tick."""

@@ -61,22 +61,9 @@ def histogram(
 
 @kernel
 def survey(
-    rewards: Any,
-    bits: Any,
-    order: Any,
-    costs: Any,
-    per_row: bool,
-    low: int,
-    high: int,
-    table: Any,
-    totals: Any,
-    chains: Any,
-    edge_bits: Any,
-    edge_row: Any,
-    edge_chain: Any,
-    edge_cost: Any,
-    edge_reward: Any,
-) -> int:
+    rewards: Any, bits: Any, order: Any, costs: Any, per_row: bool, low: int, high: int, table: Any, totals: Any,
+    chains: Any, edge_bits: Any, edge_row: Any, edge_chain: Any, edge_cost: Any, edge_reward: Any,
+) -> int:  # fmt: skip
     """As ``histogram`` by bucket, and keep what an exact price needs: every row's chain and the edges near the price.
 
     ``chains`` int32 ``[n]`` receives each row's vertex once all edges steeper than bucket ``high`` are bought;

@@ -26,25 +26,14 @@ class Tally:
     first_bad: int
 
     @classmethod
-    def of(cls, table: F64, totals: F64, start: int) -> Tally:
-        """Of one block of rows that begins at ``start``, from what a kernel filled in."""
-        requests, cost, reward, _, bad, first = totals[:6].tolist()
-        return cls(table, requests, cost, reward, int(bad), start + int(first))
-
-    @classmethod
-    def merge(cls, parts: Sequence[Tally]) -> Tally:
-        """Of all blocks together, given in row order; the first one's table is reused."""
-        table = parts[0].table
-        for part in parts[1:]:
-            table += part.table
-        return cls(
-            table,
-            sum(p.requests for p in parts),
-            sum(p.base_cost for p in parts),
-            sum(p.base_reward for p in parts),
-            sum(p.bad for p in parts),
-            next((p.first_bad for p in parts if p.bad), -1),
-        )
+    def of(cls, blocks: Sequence[tuple[F64, F64, int]]) -> Tally:
+        """Of blocks in row order: table and totals that a kernel filled in, first row. The first table is reused."""
+        table = blocks[0][0]
+        for more, _, _ in blocks[1:]:
+            table += more
+        requests, cost, reward, _, bad = sum(totals[:5] for _, totals, _ in blocks).tolist()  # type: ignore[union-attr]
+        first = next((start + int(totals[5]) for _, totals, start in blocks if totals[4]), -1)
+        return cls(table, requests, cost, reward, int(bad), first)
 
 
 @dataclass(frozen=True)
@@ -79,13 +68,13 @@ class Problem:
 def tally(problem: Problem, *, bucket: int = -1, workers: int | None = None) -> Tally:
     """One pass: hull edges by bucket, or by place within ``bucket``."""
 
-    def block(start: int, stop: int) -> Tally:
+    def block(start: int, stop: int) -> tuple[F64, F64, int]:
         part = problem.slice(start, stop)
         table = np.zeros((hull.BUCKETS if bucket < 0 else hull.FINE, 2))
         totals = np.zeros(8)
         bits = part.rewards.view(np.int32)
         passes.histogram(part.rewards, bits, part.order, part.costs, part.per_row, bucket, table, totals)
-        return Tally.of(table, totals, start)
+        return table, totals, start
 
     rows, width = problem.rewards.shape
-    return Tally.merge(parallel.over_rows(block, rows, width, workers))
+    return Tally.of(parallel.over_rows(block, rows, width, workers))

@@ -123,12 +123,7 @@ def mirror_descent(rewards: Any, costs: Any, budget: float, *, rate: float = 1.0
     Requests in row order, each decided before the next is seen: ``λ ← λ exp(η (c/ρ − 1))``, ρ = budget/n, η = rate/√n.
     The budget always holds.
     """
-    matrix, prices, budget = _prepare(rewards, costs, budget)
-    n = len(matrix)
-    chains = np.empty(n, np.int32)
-    start = float(np.abs(matrix[: max(1, n // 100)]).mean()) / max(float(prices.mean()), 1e-300) if n else 0.0
-    price = _online(matrix, prices, budget, max(start, 1e-300), rate / max(n, 1) ** 0.5, True, chains)
-    return _result(matrix, prices, price, chains, 1)
+    return _in_order(rewards, costs, budget, rate, mirror=True)
 
 
 def one_pass(rewards: Any, costs: Any, budget: float, *, rate: float = 1.0) -> BaselineResult:
@@ -137,12 +132,19 @@ def one_pass(rewards: Any, costs: Any, budget: float, *, rate: float = 1.0) -> B
 
     Requests in row order; γ is scaled to mean reward and cost, times ``rate``. The budget always holds.
     """
+    return _in_order(rewards, costs, budget, rate, mirror=False)
+
+
+def _in_order(rewards: Any, costs: Any, budget: float, rate: float, *, mirror: bool) -> BaselineResult:
+    """``_online`` with its start and step from the scale of the first rows' rewards and of the costs."""
     matrix, prices, budget = _prepare(rewards, costs, budget)
     n = len(matrix)
     chains = np.empty(n, np.int32)
-    mean = float(np.abs(matrix[: max(1, n // 100)]).mean()) if n else 0.0
-    step = rate * mean / max(float(prices.mean()) ** 2, 1e-300) / max(n, 1) ** 0.5
-    price = _online(matrix, prices, budget, 0.0, step, False, chains)
+    mean, cost = float(np.abs(matrix[: max(1, n // 100)]).mean()) if n else 0.0, float(prices.mean())
+    scale = 1.0 if mirror else mean / max(cost**2, 1e-300)
+    start = max(mean / max(cost, 1e-300), 1e-300) if mirror else 0.0
+    step = rate * scale / max(n, 1) ** 0.5
+    price = _online(matrix, prices, budget, start, step, mirror, chains)
     return _result(matrix, prices, price, chains, 1)
 
 

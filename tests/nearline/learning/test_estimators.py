@@ -12,9 +12,9 @@ import pytest
 
 from greenflow_ray.config import SamplingConfig
 from greenflow_ray.errors import DataError, InfeasibleBudget, PricingInputError
-from greenflow_ray.nearline.learning.dataset import Joined, schema_of
+from greenflow_ray.nearline.learning.dataset import Joined
 from greenflow_ray.nearline.learning.estimators import Evidence, as_logged, at_price, fixed_chains, value, within_budget
-from greenflow_ray.nearline.learning.match import match, sample_rows
+from greenflow_ray.nearline.learning.match import joined_schema, match, sample_rows
 from greenflow_ray.nearline.repricing.aggregate import reward_matrix
 from greenflow_ray.pricing.kernels.choice import request_hashes
 from greenflow_ray.serving.logs.samples import SampleLog
@@ -184,7 +184,7 @@ def test_what_an_exploring_allocator_logs_can_be_valued(tmp_path: Path) -> None:
         served.allocate(AllocationBatch(users, request_hashes(rng.integers(0, 2**62, 100)), ids, False))
     log.close()
     (path,) = tmp_path.glob("*.parquet")
-    schema = schema_of(SPACE.digest, tuple(SPACE.costs.tolist()), SPACE.names)
+    schema = joined_schema(SPACE.digest, tuple(SPACE.costs.tolist()), SPACE.names)
     table, _ = match(sample_rows(pq.read_table(path), 1), schema, 60.0, 1e9)
     chain = table["chain"].to_numpy()
     rewards = reward_matrix(table["reward"])

@@ -7,11 +7,10 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenflow_ray.nearline.learning.dataset import schema_of
-from greenflow_ray.nearline.learning.match import PART, Counts, click_rows, first_of, match, sample_rows
+from greenflow_ray.nearline.learning.match import PART, Counts, click_rows, first_of, joined_schema, match, sample_rows
 from tests.nearline.logs import SPACE, clicks, samples
 
-SCHEMA = schema_of(SPACE.digest, tuple(SPACE.costs.tolist()), SPACE.names)
+SCHEMA = joined_schema(SPACE.digest, tuple(SPACE.costs.tolist()), SPACE.names)
 
 
 def joined(sampled: pa.Table, clicked: pa.Table, horizon: float = 100.0, now: float = 1e9) -> tuple[pa.Table, Counts]:

@@ -33,7 +33,6 @@ def test_good_files_are_taken_oldest_first(tmp_path: Path) -> None:
         os.utime(write(tmp_path / f"{name}.parquet"), (1000 + i, 1000 + i))
     window = look(tmp_path, since=999)
     assert [p.stem for p in window.files] == ["b", "a"]
-    assert window.rows == 10
     assert window.costs.tolist() == COSTS
     assert not look(tmp_path, since=1000.5).bad
     assert len(look(tmp_path, since=1000.5).files) == 1
@@ -91,4 +90,4 @@ def test_files_from_before_the_clock_went_back_leave_the_window_in_their_order(t
 
 def test_an_empty_folder_is_an_empty_window(tmp_path: Path) -> None:
     window = look(tmp_path / "nowhere", since=0)
-    assert (window.files, window.rows, window.seen) == ((), 0, 0)
+    assert (window.files, window.seen) == ((), 0)

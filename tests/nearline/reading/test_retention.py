@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from greenflow_ray.nearline.reading.retention import retire, sweep
+from greenflow_ray.nearline.reading.eligible import retire, sweep
 from tests.nearline.repricing.test_once import make_config
 
 NOW = 1_000_000.0

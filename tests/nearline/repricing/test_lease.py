@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from greenflow_ray.errors import LeaseLost
-from greenflow_ray.nearline.repricing.lease import new_owner, renewed
+from greenflow_ray.nearline.repricing.once import new_owner, renewed
 from greenflow_ray.pricing.store.sqlite_store import SqlitePriceStore
 
 

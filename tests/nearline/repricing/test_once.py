@@ -20,8 +20,7 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import DataError
 from greenflow_ray.nearline.repricing.aggregate import window_frontier
 from greenflow_ray.nearline.repricing.job import say
-from greenflow_ray.nearline.repricing.lease import LEASE_S
-from greenflow_ray.nearline.repricing.once import reprice_once
+from greenflow_ray.nearline.repricing.once import LEASE_S, reprice_once
 from greenflow_ray.pricing.exact import solve
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.pricing.store.records import PriceDraft
