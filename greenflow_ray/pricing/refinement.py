@@ -72,27 +72,20 @@ class Refinement:
         mine, others = (self.places, self.cost, self.reward), (other.places, other.cost, other.reward)
         return Refinement(self.bucket, *added(mine, others))
 
-    def __radd__(self, other: object) -> Refinement:
-        """Let ``sum(refinements)`` start from 0."""
-        return self if other == 0 else NotImplemented
-
     def solve(self, frontier: Frontier, budget: float) -> ExactPrice:
         """The price at which all requests of ``frontier`` together spend ``budget`` (a total, not per request)."""
         base, worth = frontier.above(self.bucket)
         left = budget - base
         bought = np.cumsum(self.cost[::-1])
-        k = int(np.searchsorted(bought, left)) if left > 0 else 0
         if len(bought) == 0:
             raise PricingInputError(f"refinement: bucket {self.bucket} is empty; refine the frontier's crossing bucket")
-        k = min(k, len(bought) - 1)
-        at = len(bought) - 1 - k
+        k = int(np.searchsorted(bought, left)) if left > 0 else 0
+        at = max(len(bought) - 1 - k, 0)
         price = float(np.int32((self.bucket << 16) | int(self.places[at])).view(np.float32))
         cost = base + float(self.cost[at + 1 :].sum())
         reward = worth + float(self.reward[at + 1 :].sum())
-        bound = reward + price * (budget - cost)
-        return ExactPrice(
-            price, cost, reward, budget - cost, float(self.cost[at]), float(self.reward[at]), max(bound, reward)
-        )
+        bound = max(reward + price * (budget - cost), reward)
+        return ExactPrice(price, cost, reward, budget - cost, float(self.cost[at]), float(self.reward[at]), bound)
 
 
 def unpriced(frontier: Frontier, budget: float) -> ExactPrice:

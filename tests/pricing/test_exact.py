@@ -162,8 +162,8 @@ def test_refinements_add_up():
     budget = 500 * costs.mean()
     bucket = crossing(frontier, budget)
     whole = Refinement.build(rewards, costs, bucket).solve(frontier, budget)
-    parts = sum(Refinement.build(rewards[i::3], costs, bucket) for i in range(3))
-    assert parts.solve(frontier, budget).price == whole.price
+    first, second, third = (Refinement.build(rewards[i::3], costs, bucket) for i in range(3))
+    assert (first + second + third).solve(frontier, budget).price == whole.price
     assert whole.cost + whole.spare == pytest.approx(budget)
     assert crossing(frontier, 1e15) is None
     assert unpriced(frontier, 1e15).price == 0.0

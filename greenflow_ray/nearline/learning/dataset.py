@@ -26,10 +26,10 @@ class Summary(BaseModel):
     Attributes:
         samples: joined samples, one a request; ``clicked`` of them have a click.
         open: samples whose horizon had not passed at the join: clicks may still come.
-        clicks: clicks joined.
+        clicks: distinct clicks joined.
         duplicate_samples, duplicate_clicks: seen more than once; counted once.
         late_clicks: came after the horizon; left out.
-        orphan_clicks: of requests without a sample; left out.
+        orphan_clicks: of requests without a sample (not sampled, or its file is gone); left out.
         sample_files, feedback_files: files read; ``bad_files`` were set aside, ``other_files`` are samples of another
             chain space.
         horizon_s: seconds after its sample in which a click counts.

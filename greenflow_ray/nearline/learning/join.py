@@ -91,13 +91,8 @@ def join_logs(
         set_aside(samples.bad, paths.samples)
         set_aside(feedback.bad, paths.feedback)
         summary = Summary(
-            samples=counts.samples,
-            clicked=counts.clicked,
-            open=counts.open,
-            clicks=counts.clicks,
+            **asdict(counts),
             **twice,
-            late_clicks=counts.late,
-            orphan_clicks=counts.orphans,
             sample_files=len(samples.files),
             feedback_files=len(feedback.files),
             bad_files=len(samples.bad) + len(feedback.bad),
@@ -165,8 +160,8 @@ def _join(
         return total, tuple(sorted(names))
 
     counts, names = run(work)
-    twice = {"duplicate_samples": sampled - counts.samples, "duplicate_clicks": clicked - counts.unique}
-    return counts, names, twice
+    once = counts.clicks + counts.late_clicks + counts.orphan_clicks
+    return counts, names, {"duplicate_samples": sampled - counts.samples, "duplicate_clicks": clicked - once}
 
 
 def _rows(files: Sequence[Path]) -> int:

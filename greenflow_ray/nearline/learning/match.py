@@ -30,25 +30,14 @@ _ROWS = pa.schema({
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of samples and clicks.
-
-    Attributes:
-        samples: rows written, one a request id.
-        clicked: those with a click.
-        open: those whose horizon had not passed yet: clicks may still come.
-        clicks: distinct clicks joined.
-        unique: distinct clicks seen, whether joined or not.
-        late: distinct clicks that came after the horizon; left out.
-        orphans: distinct clicks without a sample (not sampled, or its file is gone); left out.
-    """
+    """What became of samples and clicks; see :class:`greenflow_ray.nearline.learning.dataset.Summary`."""
 
     samples: int = 0
     clicked: int = 0
     open: int = 0
     clicks: int = 0
-    unique: int = 0
-    late: int = 0
-    orphans: int = 0
+    late_clicks: int = 0
+    orphan_clicks: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
@@ -99,9 +88,8 @@ def match(rows: pa.Table, schema: pa.Schema, horizon_s: float, now: float) -> tu
         clicked=int(np.count_nonzero(count)),
         open=int(np.count_nonzero(~complete)),
         clicks=int(joined.sum()),
-        unique=len(owner),
-        late=int(np.count_nonzero(owned & ~joined)),
-        orphans=int(np.count_nonzero(~owned)),
+        late_clicks=int(np.count_nonzero(owned & ~joined)),
+        orphan_clicks=int(np.count_nonzero(~owned)),
     )
     return pa.table(columns).cast(schema), counts
 

@@ -97,27 +97,15 @@ def policies(log: Joined, prices: Sequence[float], budgets: Sequence[float]) -> 
 
 def notes(evidence: Evidence, manifest: Manifest, found: Sequence[Valuation]) -> tuple[str, ...]:
     """What a reader must know before believing the figures."""
-    join = manifest.summary
+    join, forced, unusable = manifest.summary, evidence.left_out, evidence.unusable
     weak, unknown = (sum(v.verdict == verdict for v in found) for verdict in ("weak", "not identifiable"))
+    alone = f"{1 - evidence.explored:.0%} of requests had but one chain that they could get"
     said = (
-        (
-            evidence.explored < MOSTLY,
-            f"{1 - evidence.explored:.0%} of requests had but one chain that they could get; serve with "
-            "budget.exploration above 0 to learn what others earn",
-        ),
-        (
-            evidence.left_out,
-            f"{evidence.left_out:,} requests served without a choice (degraded, capped, fixed) are left out",
-        ),
-        (
-            evidence.unusable,
-            f"{evidence.unusable:,} samples without finite rewards, a propensity or a known chain are left out",
-        ),
+        (evidence.explored < MOSTLY, f"{alone}; serve with budget.exploration above 0 to learn what others earn"),
+        (forced, f"{forced:,} requests served without a choice (degraded, capped, fixed) are left out"),
+        (unusable, f"{unusable:,} samples without finite rewards, a propensity or a known chain are left out"),
         (not join.clicks, "no click was joined: clicks are 0 because none were reported, or their files were gone"),
-        (
-            join.open,
-            f"{join.open:,} samples were younger than {join.horizon_s:g} s when joined: clicks may still come",
-        ),
+        (join.open, f"{join.open:,} samples were younger than {join.horizon_s:g} s when joined: clicks may still come"),
         (weak, f"{weak} of {len(found)} policies are weak: their effective sample is below {ENOUGH:g}"),
         (unknown, f"{unknown} of {len(found)} policies are not identifiable from this log"),
     )
