@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import ray
 import ray.data
@@ -20,11 +20,8 @@ def running(address: str | None) -> str | None:
 @contextmanager
 def joined(address: str | None = None) -> Iterator[None]:
     """Join the cluster of this job, or ``address``, where there is one; work without Ray else."""
-    if running(address) is None:
+    with connected(address) if running(address) else nullcontext():
         yield
-    else:
-        with connected(address):
-            yield
 
 
 @contextmanager

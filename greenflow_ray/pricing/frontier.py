@@ -212,26 +212,16 @@ class Frontier:
 
         Raises InfeasibleBudget below ``floor``, where no answer could be given to every request.
         """
-        left, k = self._cross(budget_per_request)
+        left, _ = self._cross(budget_per_request)
         if left < -1e-9 * self.base_cost:
             raise InfeasibleBudget(float(budget_per_request), self.floor)
-        worth = float(self._worth[k])
-        if left > 0 and k < len(self.buckets):
-            share = (left - self._bought[k]) / (self._bought[k + 1] - self._bought[k])
-            worth += float(share * (self._worth[k + 1] - self._worth[k]))
-        return (self.base_reward + worth) / self.requests
+        return (self.base_reward + float(np.interp(left, self._bought, self._worth))) / self.requests
 
     def needed(self, reward_per_request: float) -> float:
         """The least mean cost per request that buys this mean reward: the inverse of ``reward``, ``top`` beyond it."""
         self._refuse_empty()
         wanted = inputs.number("reward_per_request", reward_per_request) * self.requests - self.base_reward
-        if wanted <= 0:
-            return self.floor
-        k = int(np.searchsorted(self._worth[1:], wanted))
-        if k == len(self.buckets):
-            return self.top
-        share = (wanted - self._worth[k]) / (self._worth[k + 1] - self._worth[k])
-        return float(self.base_cost + self._bought[k] + share * (self._bought[k + 1] - self._bought[k])) / self.requests
+        return (self.base_cost + float(np.interp(wanted, self._worth, self._bought))) / self.requests
 
     def marginal(self, budget_per_request: float) -> float:
         """Slope of ``reward`` there: what one more unit of computation per request would buy."""
