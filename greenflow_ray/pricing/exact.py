@@ -74,9 +74,7 @@ def solve(rewards: Any, costs: Any, budget: float, *, workers: int | None = None
     if budget < minimum:
         raise InfeasibleBudget(budget, minimum)
     frontier = Frontier.from_tally(found)
-    bucket = frontier.crossing(budget / n)
-    if bucket is None:
-        bucket = 0  # the budget covers every edge
+    bucket = frontier.crossing(budget / n) or 0  # None: the budget covers every edge
     if seen is None or not seen.low <= bucket <= seen.high:
         seen = survey(problem, bucket, bucket, workers)
     return _finish(problem, seen, frontier, bucket, budget)

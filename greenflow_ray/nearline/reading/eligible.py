@@ -99,10 +99,8 @@ def restamp(folder: Path, now: float) -> float:
         return 0.0
     shift = ahead[-1][1] - now
     for path, modified in ahead:
-        try:
+        with suppress(OSError):  # gone, or the folder is read-only: it stays in the window for longer
             os.utime(path, (modified - shift, modified - shift))
-        except OSError:
-            continue  # gone, or the folder is read-only: it stays in the window for longer
     return shift
 
 
@@ -134,23 +132,12 @@ def look(folder: Path, since: float, columns: Sequence[str] = ("reward",)) -> Wi
     if not good:
         return Window((), tuple(bad), np.empty(0), (), "", 0.0, 0)
     newest = good[-1][2]
-    mine = []
-    for path, modified, footer in good:
-        if footer.chains != newest.chains:
-            continue
-        if footer.costs == newest.costs:
-            mine.append((path, modified))
-        else:
-            bad.append(BadFile(path, "costs of the chains are not those of the newest file of the same chain space"))
-    return Window(
-        tuple(path for path, _ in mine),
-        tuple(bad),
-        np.asarray(newest.costs, dtype=np.float64),
-        newest.names,
-        newest.chains,
-        mine[0][1],
-        sum(footer.chains != newest.chains for _, _, footer in good),
-    )
+    alike = [found for found in good if found[2].chains == newest.chains]
+    mine = [(path, modified) for path, modified, footer in alike if footer.costs == newest.costs]
+    reason = "costs of the chains are not those of the newest file of the same chain space"
+    bad += [BadFile(path, reason) for path, _, footer in alike if footer.costs != newest.costs]
+    files, other = tuple(path for path, _ in mine), len(good) - len(alike)
+    return Window(files, tuple(bad), np.asarray(newest.costs), newest.names, newest.chains, mine[0][1], other)
 
 
 def set_aside(bad: Sequence[BadFile], folder: Path) -> None:

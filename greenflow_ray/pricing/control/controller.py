@@ -225,9 +225,10 @@ class PriceController:
     ) -> PriceNow:
         cheapest = self.settings.cheapest if capped is None else capped
         directive = PriceDirective(low, high, share, self._version, capped is not None, cheapest)
-        correction, rate = math.exp(self._log_correction), self._traffic.rate
-        known = (price, self._budget, rate, correction, self._version)
-        return PriceNow(directive, *known, self._allowance, self._pace, reason)
+        rate, factor = self._traffic.rate, math.exp(self._log_correction)
+        return PriceNow(
+            directive, price, self._budget, rate, factor, self._version, self._allowance, self._pace, reason
+        )
 
     def price(self) -> PriceNow:
         """What to charge for what is known; no time has passed since the last tick."""
