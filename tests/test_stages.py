@@ -73,7 +73,7 @@ def store(config: CascadeConfig) -> None:
     for split in Split:
         rows = USERS.of(split)
         clicks[split] = Clicks(rows, WORLD.clicks.items.take(rows))
-    storage.save(config.paths.data, WORLD.dataset, clicks)
+    storage.write(config.paths.data, WORLD.dataset, clicks)
 
 
 def naive(space: ChainSpace, user: int, chain: int, k: int) -> list[int]:

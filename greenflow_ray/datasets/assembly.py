@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.config import DataConfig, SplitConfig
 from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
-from greenflow_ray.datasets.tokens import TokensById, TokenTable
+from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 from greenflow_ray.ragged import Ragged
 
@@ -73,27 +74,33 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
     past = np.arange(len(events.values)) < np.repeat(starts + cut, counts)
     history = Ragged.from_lengths(events.values[past], cut)
     held_out = Ragged.from_lengths(events.values[~past], counts - cut)
-    split = split_users(len(user_ids), data.split, seed)
-    user_table, item_table = _table(source.user_tokens, user_ids), _table(source.item_tokens, item_ids)
-    if user_table.weights is not None and not ((user_table.weights >= 0) & np.isfinite(user_table.weights)).all():
+    of_users, of_items = (
+        (names if isinstance(names, TokensById) else TokensById.from_names(names)).of(ids)
+        for names, ids in ((source.user_tokens, user_ids), (source.item_tokens, item_ids))
+    )
+    weights = of_users.weights
+    if weights is not None and not ((weights >= 0) & np.isfinite(weights)).all():
         raise DataError(f"{source.name}: weights of users' tokens must be finite and not below 0; mend the source")
-    table = Users(
-        user_ids=user_ids.astype(np.int64),
-        split=split,
-        tokens=user_table.tokens,
-        vocabulary=user_table.vocabulary,
-        history=history,
-        since=times,
-        weights=user_table.weights,
-    )
-    catalog = Catalog(
-        item_ids.astype(np.int64),
-        item_table.tokens,
-        item_table.vocabulary,
-        popularity(len(item_ids), table, held_out),
-    )
-    dataset = Dataset(source.name, False, source.times is not None, seed, digest, catalog, table)
-    return dataset, clicks_by_split(split, held_out)
+    split = split_users(len(user_ids), data.split, seed)
+    catalog, table, clicks = joined(of_users, of_items, history, held_out, split, times)
+    return Dataset(source.name, False, source.times is not None, seed, digest, catalog, table), clicks
+
+
+def joined(
+    users: TokensById,
+    items: TokensById,
+    history: Ragged,
+    held_out: Ragged,
+    split: npt.NDArray[np.int8],
+    since: npt.NDArray[np.int64],
+) -> tuple[Catalog, Users, dict[Split, Clicks]]:
+    """The schema's parts; popularity is the share of training users who clicked, and nobody else's clicks count."""
+    table = Users(users.ids, split, users.tokens, users.vocabulary, history, since, users.weights)
+    train = table.of(Split.TRAIN)
+    clicked = np.concatenate([history.take(train).values, held_out.take(train).values])
+    popularity = (np.bincount(clicked, minlength=len(items.ids)) / max(len(train), 1)).astype(np.float32)
+    clicks = {s: Clicks(table.of(s), held_out.take(table.of(s))) for s in Split}
+    return Catalog(items.ids, items.tokens, items.vocabulary, popularity), table, clicks
 
 
 def split_users(n_users: int, shares: SplitConfig, seed: int) -> npt.NDArray[np.int8]:
@@ -113,40 +120,20 @@ def split_users(n_users: int, shares: SplitConfig, seed: int) -> npt.NDArray[np.
     return split
 
 
-def _table(names: Mapping[int, Sequence[str]] | TokensById, ids: npt.NDArray[np.int64]) -> TokenTable:
-    """Tokens of ``ids``, in that order."""
-    if isinstance(names, TokensById):
-        return names.table(ids)
-    return TokenTable.from_names([names.get(int(i), ()) for i in ids])
-
-
-def popularity(n_items: int, users: Users, held_out: Ragged) -> npt.NDArray[np.float32]:
-    """Share of training users who clicked each item, float32 ``[n_items]``; nobody else's clicks count."""
-    train = users.of(Split.TRAIN)
-    clicked = np.concatenate([users.history.take(train).values, held_out.take(train).values])
-    return (np.bincount(clicked, minlength=n_items) / max(len(train), 1)).astype(np.float32)
-
-
-def clicks_by_split(split: npt.NDArray[np.int8], held_out: Ragged) -> dict[Split, Clicks]:
-    """Part the held-out clicks of all users, one row a user, by split."""
-    rows = {s: np.flatnonzero(split == s) for s in Split}
-    return {s: Clicks(r.astype(np.int64), held_out.take(r)) for s, r in rows.items()}
-
-
 def _order(source: Interactions, seed: int, view: int) -> npt.NDArray[np.int64]:
     """Events by user, then by time (ties: as in the file); without times at random, otherwise in each view."""
-    if source.times is not None:
-        return np.lexsort((source.times, source.users)).astype(np.int64, copy=False)  # stable: ties keep their order
-    keys = np.random.default_rng([seed, 0x0DE2] + ([view] if view else [])).random(len(source.users))
-    return np.lexsort((keys, source.users)).astype(np.int64, copy=False)
+    keys: npt.NDArray[Any] | None = source.times
+    if keys is None:
+        keys = np.random.default_rng([seed, 0x0DE2] + ([view] if view else [])).random(len(source.users))
+    return np.lexsort((keys, source.users)).astype(np.int64, copy=False)  # stable: ties keep their order
 
 
 def _first_of_pairs(users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Positions of the first event of every (user, item) pair, in order; ``users`` is sorted."""
     by_pair = np.lexsort((items, users))  # stable: the first of a pair comes first
     new = np.ones(len(users), dtype=np.bool_)
-    ordered = users[by_pair]
-    new[1:] = ordered[1:] != ordered[:-1]
-    ordered = items[by_pair]
-    new[1:] |= ordered[1:] != ordered[:-1]
+    new[1:] = False
+    for ids in (users, items):
+        ordered = ids[by_pair]
+        new[1:] |= ordered[1:] != ordered[:-1]
     return np.sort(by_pair[new]).astype(np.int64, copy=False)

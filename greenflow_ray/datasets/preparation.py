@@ -18,11 +18,12 @@ from greenflow_ray.support.progress import Progress, part, silent
 
 _READERS: dict[str, ModuleType] = {
     "movielens": movielens,
-    "sequences": sequences,
-    "kuairand": kuairand,
     "aliccp": source,
+    "kuairand": kuairand,
     "parquet": tables,
+    "sequences": sequences,
 }
+"""In the order in which they are looked for. Each has ``source_files``, ``read``, and what to say where it is not."""
 
 _CHECKED, _READ, _ASSEMBLED = 0.15, 0.75, 0.9
 """Shares of the whole at which a step is done."""
@@ -37,16 +38,9 @@ def detect(path: Path) -> str:
         raise DataError(f"{path}: no such data folder; check data.path")
     if path.is_dir() and not any(path.iterdir()):
         raise DataError(f"{path}: the data folder is empty; give one with data in a known format")
-    if movielens.ratings_file(path) is not None:
-        return "movielens"
-    if source.is_here(path):
-        return "aliccp"
-    if kuairand.logs(path):
-        return "kuairand"
-    if tables.interactions_files(path):
-        return "parquet"
-    if sequences.sequence_file(path) is not None:
-        return "sequences"
+    for name, reader in _READERS.items():
+        if reader.source_files(path):
+            return name
     raise DataError(
         f"{path}: unknown dataset format; expected MovieLens (ratings.dat, ratings.csv, u.data or ratings*.parquet), "
         "KuaiRand (log_standard_*.csv), Ali-CCP (sample_skeleton_*.csv), Parquet (interactions.parquet) or sequences "
@@ -72,6 +66,8 @@ def source_digest(config: CascadeConfig, progress: Progress = silent) -> str:
     sha = hashlib.sha256(f"{storage.SCHEMA_VERSION} {name} {config.digest('data')} {config.data_seed}".encode())
     if path is not None:
         files = _READERS[name].source_files(path)
+        if not files:
+            raise DataError(f"{path}: {_READERS[name].MISSING}")
         meter = Meter(files, progress, f"data: checking {path}")
         for file in files:
             sha.update(f"{file.name} {storage.file_sha256(file, meter.add)}".encode())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from greenflow_ray.errors import DataError
@@ -18,11 +19,7 @@ from greenflow_ray.support.progress import Progress, silent
 BLOCK = 8 << 20
 """Bytes read at a time."""
 
-INT = pa.int64()
-TEXT = pa.string()
-REAL = pa.float64()
-
-_ROW = re.compile(r"Row #(\d+)")
+INT, TEXT, REAL = pa.int64(), pa.string(), pa.float64()
 
 
 class Meter:
@@ -65,7 +62,7 @@ def lines(path: Path, shape: str, meter: Meter | None = None, encoding: str = "u
         raise empty(path, shape)
 
 
-def blocks(path: Path, meter: Meter, size: int = BLOCK) -> Iterator[tuple[npt.NDArray[np.uint8], int]]:
+def blocks(path: Path, meter: Meter, size: int = BLOCK) -> Iterator[tuple[bytes, int]]:
     """Yield the bytes of a file in blocks of whole lines, each with the number of its first line (from 1).
 
     Every block ends with a newline, also where the file does not. Memory: about ``size``, or the longest line.
@@ -79,10 +76,10 @@ def blocks(path: Path, meter: Meter, size: int = BLOCK) -> Iterator[tuple[npt.ND
                 rest += chunk
                 continue
             whole, rest = rest + chunk[:end], chunk[end:]
-            yield np.frombuffer(whole, dtype=np.uint8), number
+            yield whole, number
             number += whole.count(b"\n")
     if rest.strip():
-        yield np.frombuffer(rest + b"\n", dtype=np.uint8), number
+        yield rest + b"\n", number
 
 
 def rows(
@@ -94,7 +91,6 @@ def rows(
     delimiter: str = ",",
     names: Sequence[str] | None = None,
     quoted: bool = False,
-    encoding: str = "utf8",
 ) -> Iterator[Any]:
     """Yield record batches of the ``wanted`` columns of a delimited file, with pyarrow's reader.
 
@@ -103,7 +99,13 @@ def rows(
     that are not finite, empty files. Blank lines are passed over.
     """
     if names is None:
-        _check_header(path, wanted, shape, delimiter, encoding)
+        held = header(path, delimiter)
+        if held == [""]:
+            raise DataError(f"{path}: empty; expected a header and lines like {shape!r}")
+        for name in wanted:
+            if name not in held:
+                among = ", ".join(held)[:120]
+                raise DataError(f"{path}: line 1: no column {name!r} among {among}; add it to the header")
     elif not path.is_file() or path.stat().st_size == 0:
         raise empty(path, shape)
     any_row = False
@@ -111,7 +113,7 @@ def rows(
         with csv.open_csv(
             str(path),
             # One thread: only then do errors tell the row, and the order of columns' work costs little.
-            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names, encoding=encoding),
+            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=names),
             parse_options=csv.ParseOptions(
                 delimiter=delimiter, quote_char='"' if quoted else False, newlines_in_values=quoted
             ),
@@ -122,34 +124,24 @@ def rows(
             for batch in reader:
                 meter.add(min(BLOCK, path.stat().st_size))
                 any_row |= batch.num_rows > 0
-                for index, (name, kind) in enumerate(wanted.items()):
-                    if kind == REAL and not np.isfinite(batch.column(index).to_numpy()).all():
+                for name, kind in wanted.items():
+                    if kind == REAL and not np.isfinite(batch.column(name).to_numpy()).all():
                         raise pa.ArrowInvalid(f"column {name!r} holds NaN or infinity")
                 yield batch
     except (pa.ArrowException, UnicodeDecodeError) as error:
         if "Empty CSV" in str(error):
             raise empty(path, shape) from error
-        kinds = dict.fromkeys(names, TEXT) if names is not None else header(path, delimiter, encoding)
-        checks = [_check_of(wanted.get(name, TEXT)) for name in kinds]
-        raise _culprit(path, checks, shape, delimiter, encoding, str(error), titled=names is None) from error
+        kinds = [wanted.get(name, TEXT) for name in names or header(path, delimiter)]
+        raise _culprit(path, kinds, shape, delimiter, str(error), titled=names is None) from error
     if not any_row:
         raise empty(path, shape)
 
 
-def header(path: Path, delimiter: str = ",", encoding: str = "utf8") -> list[str]:
+def header(path: Path, delimiter: str = ",") -> list[str]:
     """Names in a file's first line; ``[""]`` if it is empty."""
     with _opened(path) as file:
-        first = file.readline().decode("utf-8-sig" if encoding == "utf8" else encoding, "replace")
+        first = file.readline().decode("utf-8-sig", "replace")
     return [name.strip().strip('"') for name in first.rstrip("\r\n").split(delimiter)]
-
-
-def columns(batches: Iterator[Any], names: Sequence[str]) -> list[npt.NDArray[np.int64]]:
-    """Join integer columns of record batches, int64 ``[rows]`` each."""
-    parts: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in names}
-    for batch in batches:
-        for name in names:
-            parts[name].append(batch.column(name).to_numpy())
-    return [np.concatenate(parts.pop(name)) if parts[name] else np.empty(0, dtype=np.int64) for name in names]
 
 
 def integers(path: Path, name: str, column: Any, first: int = 1) -> npt.NDArray[np.int64]:
@@ -158,19 +150,15 @@ def integers(path: Path, name: str, column: Any, first: int = 1) -> npt.NDArray[
     ``first`` is the number of its first row in the file. Raises DataError naming the first bad row.
     """
     if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + first
+        row = pc.index(column.is_null(), True).as_py() + first
         raise DataError(f"{path}: row {row}: column {name!r} is null; fill it in or drop the row")
     try:
-        values: npt.NDArray[np.int64] = np.asarray(column.cast(INT).to_numpy(zero_copy_only=False), dtype=np.int64)
-        return values
+        return np.asarray(column.cast(INT).to_numpy(zero_copy_only=False), dtype=np.int64)
     except (pa.ArrowException, ValueError) as error:
         for row, value in enumerate(column.to_pylist(), first):
-            whole = value.is_integer() if isinstance(value, float) else _is_int(str(value))
-            if not whole:
-                raise DataError(
-                    f"{path}: row {row}: column {name!r} holds values that are not integers, as {str(value)[:40]!r}; "
-                    "mend it"
-                ) from error
+            if not (value.is_integer() if isinstance(value, float) else _is_int(str(value))):
+                fault = f"{path}: row {row}: column {name!r} holds values that are not integers, as {str(value)[:40]!r}"
+                raise DataError(f"{fault}; mend it") from error
         raise DataError(f"{path}: column {name!r} holds values that are not integers; mend it") from error
 
 
@@ -181,52 +169,32 @@ def _opened(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read ({type(error).__name__}); check the file") from error
 
 
-def _check_header(path: Path, wanted: Mapping[str, pa.DataType], shape: str, delimiter: str, encoding: str) -> None:
-    held = header(path, delimiter, encoding)
-    if held == [""]:
-        raise DataError(f"{path}: empty; expected a header and lines like {shape!r}")
-    for name in wanted:
-        if name not in held:
-            raise DataError(f"{path}: line 1: no column {name!r} among {', '.join(held)[:120]}; add it to the header")
-
-
 def _culprit(
-    path: Path,
-    checks: Sequence[Callable[[str], bool]],
-    shape: str,
-    delimiter: str,
-    encoding: str,
-    reason: str,
-    *,
-    titled: bool,
+    path: Path, kinds: Sequence[pa.DataType], shape: str, delimiter: str, reason: str, *, titled: bool
 ) -> DataError:
     """Find the first line that cannot be read: slowly, for this happens once and the number must be right."""
-    row = _ROW.search(reason)
-    with path.open(encoding="utf-8" if encoding == "utf8" else encoding, errors="replace", newline="\n") as file:
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip() or (titled and number == 1):
+            # The fields of a quoted line cannot be told apart by the delimiter alone.
+            if not line.strip() or '"' in line or (titled and number == 1):
                 continue
             fields = line.rstrip("\r\n").split(delimiter)
-            quoted = '"' in line  # its fields cannot be told apart by the delimiter alone
-            if not quoted and (
-                len(fields) != len(checks) or not all(check(f) for check, f in zip(checks, fields, strict=True))
-            ):
+            if len(fields) != len(kinds) or not all(map(_fits, fields, kinds)):
                 return malformed(path, number, shape, line)
+    row = re.search(r"Row #(\d+)", reason)
     where = f"row {row[1]}: " if row else ""
     return DataError(f"{path}: {where}expected {shape!r} ({' '.join(reason.split())[:160]}); mend the file")
 
 
-def _check_of(kind: pa.DataType) -> Callable[[str], bool]:
-    return {INT: _is_int, REAL: _is_finite}.get(kind, lambda _: True)
+def _fits(text: str, kind: pa.DataType) -> bool:
+    if kind != REAL:
+        return kind != INT or _is_int(text)
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
 
 
 def _is_int(text: str) -> bool:
     text = text.strip()
     return bool(re.fullmatch(r"-?[0-9]{1,19}", text)) and -(2**63) <= int(text) < 2**63
-
-
-def _is_finite(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +30,7 @@ SCHEMA_VERSION = 3
 
 MANIFEST = "manifest.json"
 _TABLES = ("users.parquet", "items.parquet")
+_ABOUT = ("name", "synthetic", "ordered", "seed", "digest")
 _CURE = "run `greenflow prepare` again"
 
 
@@ -45,11 +45,6 @@ def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
     return sha.hexdigest()
 
 
-def clicks_file(split: Split) -> str:
-    """Name of the file that holds the held-out clicks of ``split``."""
-    return f"clicks-{split.name.lower()}.parquet"
-
-
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of ``folder`` on success and vanishes on failure."""
@@ -58,25 +53,18 @@ def replacing(folder: Path) -> Iterator[Path]:
     try:
         fresh.chmod(0o755)
         yield fresh
+        old = fresh.with_name(fresh.name + "-old")
         if folder.exists():
-            old = fresh.with_name(fresh.name + "-old")
-            os.rename(folder, old)
-            os.rename(fresh, folder)
-            shutil.rmtree(old)
-        else:
-            os.rename(fresh, folder)
+            folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def save(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> None:
-    """Write ``dataset`` and its held-out ``clicks``; an earlier set in ``folder`` is replaced only on success."""
-    with replacing(Path(folder)) as fresh:
-        write(fresh, dataset, clicks)
-
-
 def write(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> None:
-    """Write the files of :func:`save` into an existing folder."""
+    """Write ``dataset`` and its held-out ``clicks`` into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
     users, catalog = dataset.users, dataset.catalog
     columns = {
         "user_id": users.user_ids,
@@ -93,14 +81,10 @@ def write(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> Non
     for split, held_out in clicks.items():
         meta = {"greenflow.digest": dataset.digest, "greenflow.sha256": _clicks_sha256(held_out)}
         table = pa.table({"user": held_out.users, "items": _lists(held_out.items)})
-        pq.write_table(table.replace_schema_metadata(meta), folder / clicks_file(split))
+        pq.write_table(table.replace_schema_metadata(meta), folder / f"clicks-{split.name.lower()}.parquet")
     manifest = {
         "schema": SCHEMA_VERSION,
-        "name": dataset.name,
-        "synthetic": dataset.synthetic,
-        "ordered": dataset.ordered,
-        "seed": dataset.seed,
-        "digest": dataset.digest,
+        **{name: getattr(dataset, name) for name in _ABOUT},
         "users": len(users),
         "items": len(catalog),
         "files": {name: file_sha256(folder / name) for name in _TABLES},
@@ -137,30 +121,22 @@ def load(folder: Path) -> Dataset:
     table = pq.read_table(folder / "users.parquet")
     vocabulary = manifest["vocabulary"]
     users = Users(
-        user_ids=_flat(table, "user_id", np.int64),
-        split=_flat(table, "split", np.int8),
-        tokens=_ragged(table, "tokens"),
-        vocabulary=tuple(vocabulary["users"]),
-        history=_ragged(table, "history"),
-        since=_flat(table, "since", np.int64),
-        weights=_ragged(table, "weights", np.float32).values if "weights" in table.column_names else None,
+        _flat(table, "user_id", np.int64),
+        _flat(table, "split", np.int8),
+        _ragged(table, "tokens"),
+        tuple(vocabulary["users"]),
+        _ragged(table, "history"),
+        _flat(table, "since", np.int64),
+        _ragged(table, "weights", np.float32).values if "weights" in table.column_names else None,
     )
     table = pq.read_table(folder / "items.parquet")
     catalog = Catalog(
-        item_ids=_flat(table, "item_id", np.int64),
-        tokens=_ragged(table, "tokens"),
-        vocabulary=tuple(vocabulary["items"]),
-        popularity=_flat(table, "popularity", np.float32),
+        _flat(table, "item_id", np.int64),
+        _ragged(table, "tokens"),
+        tuple(vocabulary["items"]),
+        _flat(table, "popularity", np.float32),
     )
-    return Dataset(
-        name=manifest["name"],
-        synthetic=manifest["synthetic"],
-        ordered=manifest["ordered"],
-        seed=int(manifest["seed"]),
-        digest=manifest["digest"],
-        catalog=catalog,
-        users=users,
-    )
+    return Dataset(**{name: manifest[name] for name in _ABOUT}, catalog=catalog, users=users)
 
 
 def load_clicks(folder: Path, split: Split) -> Clicks:
@@ -168,7 +144,7 @@ def load_clicks(folder: Path, split: Split) -> Clicks:
 
     Raises DataError if the file is missing, ArtifactError if it belongs to another set or its content was altered.
     """
-    path = Path(folder) / clicks_file(split)
+    path = Path(folder) / f"clicks-{split.name.lower()}.parquet"
     digest = read_manifest(folder)["digest"]
     if not path.is_file():
         raise DataError(f"{path}: missing; {_CURE}")

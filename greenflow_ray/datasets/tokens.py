@@ -19,43 +19,12 @@ from greenflow_ray.support.jit import kernel
 
 
 @dataclass(frozen=True)
-class TokenTable:
-    """Tokens of many rows: ``tokens`` holds indices into ``vocabulary``, one row an item or user.
-
-    ``weights``, float32 aligned with ``tokens.values``, says how much each token counts; None: all one.
-    """
-
-    tokens: Ragged
-    vocabulary: tuple[str, ...]
-    weights: npt.NDArray[np.float32] | None = None
-
-    @classmethod
-    def from_columns(cls, columns: Mapping[str, npt.NDArray[Any]]) -> TokenTable:
-        """One value a row and column; the vocabulary is sorted within each field."""
-        vocabulary: list[str] = []
-        rows = []
-        for name, values in columns.items():
-            distinct, codes = np.unique(values, return_inverse=True)
-            rows.append(codes + len(vocabulary))
-            vocabulary += [f"{name}={value}" for value in distinct]
-        table = np.stack(rows, axis=1).astype(np.int32)
-        return cls(Ragged.from_lengths(table.ravel(), np.full(len(table), table.shape[1])), tuple(vocabulary))
-
-    @classmethod
-    def from_names(cls, rows: Sequence[Sequence[str]]) -> TokenTable:
-        """Any number of ``field=value`` names a row; the vocabulary is sorted."""
-        vocabulary = tuple(sorted({name for row in rows for name in row}))
-        index = {name: i for i, name in enumerate(vocabulary)}
-        return cls(Ragged.from_rows([[index[name] for name in row] for row in rows]), vocabulary)
-
-
-@dataclass(frozen=True)
 class TokensById:
-    """Tokens by outside id.
+    """Tokens of users or items by outside id.
 
     Attributes:
         ids: distinct outside ids in any order, int64 ``[n]``.
-        tokens: tokens of every id, in the order of ``ids``.
+        tokens: tokens of every id, in the order of ``ids``: indices into ``vocabulary``.
         vocabulary: readable name of every token, ``field=value``.
         weights: of every token, float32 aligned with ``tokens.values``; None: all one.
     """
@@ -65,7 +34,27 @@ class TokensById:
     vocabulary: tuple[str, ...]
     weights: npt.NDArray[np.float32] | None = None
 
-    def table(self, wanted: npt.NDArray[np.int64]) -> TokenTable:
+    @classmethod
+    def from_columns(cls, ids: npt.NDArray[np.int64], columns: Mapping[str, npt.NDArray[Any]]) -> TokensById:
+        """One value an id and column; the vocabulary is sorted within each field."""
+        vocabulary: list[str] = []
+        rows = []
+        for name, values in columns.items():
+            distinct, codes = np.unique(values, return_inverse=True)
+            rows.append(codes + len(vocabulary))
+            vocabulary += [f"{name}={value}" for value in distinct]
+        table = np.stack(rows, axis=1).astype(np.int32)
+        return cls(ids, Ragged.from_lengths(table.ravel(), np.full(len(table), table.shape[1])), tuple(vocabulary))
+
+    @classmethod
+    def from_names(cls, rows: Mapping[int, Sequence[str]]) -> TokensById:
+        """Any number of ``field=value`` names an id; the vocabulary is sorted."""
+        vocabulary = tuple(sorted({name for row in rows.values() for name in row}))
+        index = {name: i for i, name in enumerate(vocabulary)}
+        tokens = Ragged.from_rows([[index[name] for name in row] for row in rows.values()])
+        return cls(np.array(list(rows), dtype=np.int64), tokens, vocabulary)
+
+    def of(self, wanted: npt.NDArray[np.int64]) -> TokensById:
         """Rows of the ``wanted`` ids, int64 ``[m]``, none where an id is unknown; of the vocabulary what they use."""
         order = np.argsort(self.ids, kind="stable")
         known = np.zeros(len(wanted), dtype=np.bool_)
@@ -88,7 +77,7 @@ class TokensById:
         if not used.all():
             values = (np.cumsum(used, dtype=np.int32) - np.int32(1))[values]
         vocabulary = tuple(name for name, held in zip(self.vocabulary, used.tolist(), strict=True) if held)
-        return TokenTable(Ragged.from_lengths(values, lengths), vocabulary, weights)
+        return TokensById(wanted, Ragged.from_lengths(values, lengths), vocabulary, weights)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def prepared() -> Prepared:
 
 def test_what_was_saved_is_loaded(prepared: Prepared, tmp_path: Path) -> None:
     dataset, clicks = prepared
-    storage.save(tmp_path / "data", dataset, clicks)
+    storage.write(tmp_path / "data", dataset, clicks)
     back = storage.load(tmp_path / "data")
     assert (back.name, back.synthetic, back.seed, back.digest) == ("synthetic", True, 0, "digest-1")
     assert back.catalog.vocabulary == dataset.catalog.vocabulary
@@ -49,15 +49,15 @@ def test_final_clicks_leave_no_trace_in_other_files(prepared: Prepared, tmp_path
     final = clicks[Split.FINAL]
     rows = np.roll(np.arange(len(final.users)), 1)
     other = {**clicks, Split.FINAL: Clicks(final.users, final.items.take(rows))}
-    storage.save(tmp_path / "a", dataset, clicks)
-    storage.save(tmp_path / "b", dataset, other)
+    storage.write(tmp_path / "a", dataset, clicks)
+    storage.write(tmp_path / "b", dataset, other)
     same = {p.name: p.read_bytes() == (tmp_path / "b" / p.name).read_bytes() for p in (tmp_path / "a").iterdir()}
     assert [name for name, equal in same.items() if not equal] == ["clicks-final.parquet"]
     assert len(same) == 7
 
 
 def test_an_altered_table_is_refused(prepared: Prepared, tmp_path: Path) -> None:
-    storage.save(tmp_path, *prepared)
+    storage.write(tmp_path, *prepared)
     with (tmp_path / "items.parquet").open("ab") as file:
         file.write(b"x")
     with pytest.raises(ArtifactError, match=r"items\.parquet: missing, or its SHA-256 differs.*greenflow prepare"):
@@ -65,7 +65,7 @@ def test_an_altered_table_is_refused(prepared: Prepared, tmp_path: Path) -> None
 
 
 def test_clicks_of_another_set_are_refused(prepared: Prepared, tmp_path: Path) -> None:
-    storage.save(tmp_path, *prepared)
+    storage.write(tmp_path, *prepared)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps({**manifest, "digest": "other"}))
     with pytest.raises(ArtifactError, match=r"clicks-train\.parquet: belongs to another data set"):
@@ -85,7 +85,7 @@ def test_a_folder_without_data_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_the_earlier_set_intact(prepared: Prepared, tmp_path: Path) -> None:
-    storage.save(tmp_path / "data", *prepared)
+    storage.write(tmp_path / "data", *prepared)
 
     def fail_halfway() -> None:
         with storage.replacing(tmp_path / "data") as fresh:

@@ -3,17 +3,18 @@
 import numpy as np
 import pyarrow as pa
 
-from greenflow_ray.datasets.tokens import Column, TokenColumns, TokenTable
+from greenflow_ray.datasets.tokens import Column, TokenColumns, TokensById
 
 
 def test_columns_share_one_vocabulary() -> None:
-    table = TokenTable.from_columns({"gender": np.array(["F", "M", "F"]), "age": np.array([7, 7, 1])})
+    table = TokensById.from_columns(np.arange(3), {"gender": np.array(["F", "M", "F"]), "age": np.array([7, 7, 1])})
     assert table.vocabulary == ("gender=F", "gender=M", "age=1", "age=7")
     assert [table.tokens.row(i).tolist() for i in range(3)] == [[0, 3], [1, 3], [0, 2]]
 
 
 def test_names_may_be_many_or_none() -> None:
-    table = TokenTable.from_names([["genre=Drama", "genre=Action"], [], ["genre=Drama"]])
+    table = TokensById.from_names({7: ["genre=Drama", "genre=Action"], 3: [], 5: ["genre=Drama"]})
+    assert table.ids.tolist() == [7, 3, 5]
     assert table.vocabulary == ("genre=Action", "genre=Drama")
     assert [table.tokens.row(i).tolist() for i in range(3)] == [[1, 0], [], [1]]
 
@@ -30,7 +31,7 @@ def test_columns_of_several_blocks_share_one_vocabulary() -> None:
     assert [got.tokens.row(i).tolist() for i in range(3)] == [[3], [1, 0, 2], [0]]
     assert got.weights is not None
     assert got.weights.tolist() == [1, 2, 3, 1, 1]
-    table = got.table(np.array([4, 5, 6]))  # no 5; of the vocabulary what these use
+    table = got.of(np.array([4, 5, 6]))  # no 5; of the vocabulary what these use
     assert table.vocabulary == ("b=8", "b=70", "a=x")
     assert [table.tokens.row(i).tolist() for i in range(3)] == [[1, 0, 2], [], [0]]
     assert table.weights is not None
@@ -41,4 +42,4 @@ def test_weights_of_one_are_none() -> None:
     gathered = TokenColumns(("a",))
     gathered.add(np.array([1]), {"a": Column(pa.array([5]), None, np.ones(1, dtype=np.float32))})
     assert gathered.finish().weights is None
-    assert TokenColumns(("a",)).finish().table(np.array([1, 2])).tokens.lengths.tolist() == [0, 0]
+    assert TokenColumns(("a",)).finish().of(np.array([1, 2])).tokens.lengths.tolist() == [0, 0]

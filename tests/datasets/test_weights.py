@@ -63,13 +63,13 @@ def test_weights_that_are_none_are_refused(weight: float) -> None:
 
 def test_storage_keeps_weights(prepared: Prepared, tmp_path: Path) -> None:
     dataset, clicks = prepared
-    storage.save(tmp_path / "with", dataset, clicks)
+    storage.write(tmp_path / "with", dataset, clicks)
     back = storage.load(tmp_path / "with").users.weights
     assert back is not None
     assert dataset.users.weights is not None
     assert back.dtype == np.float32
     np.testing.assert_array_equal(back, dataset.users.weights)
-    storage.save(tmp_path / "without", plain(dataset), clicks)
+    storage.write(tmp_path / "without", plain(dataset), clicks)
     assert storage.load(tmp_path / "without").users.weights is None
 
 

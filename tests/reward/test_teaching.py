@@ -23,7 +23,7 @@ RUNNER = ChainRunner(WORLD.space, WORLD.pool, 60, 5)
 def run(tmp_path: Path) -> tuple[CascadeConfig, Dataset]:
     declared = config(tmp_path, exposure=5)
     rows = {split: WORLD.dataset.users.of(split) for split in Split}
-    storage.save(
+    storage.write(
         declared.paths.data, WORLD.dataset, {s: Clicks(r, WORLD.clicks.items.take(r)) for s, r in rows.items()}
     )
     return declared, storage.load(declared.paths.data)

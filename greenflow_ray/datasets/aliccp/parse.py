@@ -1,54 +1,64 @@
-"""Ali-CCP's text: a block of lines into columns, feature lists into arrays, faults into errors that name the line."""
+"""Ali-CCP's text: a block of lines into columns, feature lists into arrays, faults into errors that name the line.
+
+A feature list is read as CSV, a line a feature, once its separators are exchanged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
 
-from greenflow_ray.datasets.aliccp import kernels
 from greenflow_ray.datasets.reading import Meter, blocks, empty
 from greenflow_ray.errors import DataError
 
-_ZERO = ord("0")
+Ints = npt.NDArray[np.int64]
+
+_CUT_OFF = "the line is cut off: mend it or download the file again"
+_FIELD = re.compile(r"([0-9]{1,7})(?:_([0-9]{1,2}))?")
+_TYPES = {"field": pa.dictionary(pa.int32(), pa.string()), "id": pa.int64(), "value": pa.float64()}
 
 
-@dataclass(frozen=True)
-class Separators:
-    """How a feature list is written: between features, between field and id, between id and value (0: no value)."""
+class Style(NamedTuple):
+    """How a feature list is written: what parts features, what makes it CSV, its columns, and its form in words."""
 
-    feature: int
-    identity: int
-    value: int
+    between: bytes
+    exchange: bytes
+    columns: tuple[str, ...]
     shape: str
 
 
-RAW = Separators(1, 2, 3, "field\\x02feature_id\\x03value, joined by \\x01")
-INLINE = Separators(ord(","), ord(":"), 0, "field:feature_id, joined by commas")
+RAW = Style(
+    b"\x01",
+    bytes.maketrans(b"\x01\x02\x03", b"\n\t\t"),
+    ("field", "id", "value"),
+    "field\\x02feature_id\\x03value, joined by \\x01",
+)
+INLINE = Style(b",", bytes.maketrans(b",:", b"\n\t"), ("field", "id"), "field:feature_id, joined by commas")
 
 
-@dataclass(frozen=True)
-class Lines:
-    """Lines of a block.
+class Lines(NamedTuple):
+    """Lines of a block: the ``numbers`` in the file of those that are not blank, int64 ``[lines]``, and their columns.
 
-    Attributes:
-        text: the block's bytes, uint8.
-        numbers: number in the file of every line that is not blank, int64 ``[lines]``.
-        edges: start of the line, then of every further column, then end of the line plus one, int64
-            ``[lines, columns + 1]``; column ``i`` is ``text[edges[i] : edges[i + 1] - 1]``.
+    ``cells`` are all columns of the first line, then of the second …, binary; a last column ends as its line does.
     """
 
-    text: npt.NDArray[np.uint8]
-    numbers: npt.NDArray[np.int64]
-    edges: npt.NDArray[np.int64]
+    numbers: Ints
+    cells: Any
+    columns: int
 
-    def column(self, row: int, index: int) -> str:
-        """Text of one column, for errors."""
-        start, end = self.edges[row, index], self.edges[row, index + 1] - 1
-        return self.text[start:end].tobytes().decode("utf-8", "replace")
+    def column(self, index: int, rows: Ints | None = None) -> Any:
+        """One column of all lines, or of ``rows``."""
+        rows = np.arange(len(self.numbers)) if rows is None else rows
+        return self.cells.take(pa.array(rows * self.columns + index))
 
 
 @dataclass(frozen=True)
@@ -62,85 +72,97 @@ class Features:
         values: float32 ``[total]``; one where none is written.
     """
 
-    rows: npt.NDArray[np.int64]
-    fields: npt.NDArray[np.int64]
-    ids: npt.NDArray[np.int64]
+    rows: Ints
+    fields: Ints
+    ids: Ints
     values: npt.NDArray[np.float32]
 
 
 def read_lines(path: Path, meter: Meter, columns: int, shape: str) -> Iterator[Lines]:
-    """Lines of a file, block by block; see :func:`split_lines`. Raises DataError if there are none."""
+    """Lines of a file, block by block; the last of their ``columns`` may hold commas.
+
+    Raises DataError if there are none, or naming a line with fewer columns.
+    """
     some = False
-    for text, first in blocks(path, meter):
-        lines = split_lines(path, text, first, columns, shape)
-        some |= len(lines.numbers) > 0
-        yield lines
+    for block, first in blocks(path, meter):
+        text = np.frombuffer(block, dtype=np.uint8)
+        offsets = np.concatenate([[0], np.flatnonzero(text == ord("\n")) + 1]).astype(np.int32)
+        lengths = np.diff(offsets)
+        rows = np.flatnonzero((lengths > 2) | ((lengths == 2) & (text[offsets[:-1]] != ord("\r"))))
+        lines = pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(block)])
+        split = pc.split_pattern(lines.take(pa.array(rows)), ",", max_splits=columns - 1)
+        short = np.flatnonzero(split.value_lengths().to_numpy(zero_copy_only=False) < columns)
+        if len(short):
+            number = first + rows[short[0]]
+            raise DataError(f"{path}: line {number}: expected {columns} columns, {shape!r}, found fewer; {_CUT_OFF}")
+        some |= len(rows) > 0
+        yield Lines(rows + first, split.flatten(), columns)
     if not some:
         raise empty(path, shape)
 
 
-def split_lines(path: Path, text: npt.NDArray[np.uint8], first: int, columns: int, shape: str) -> Lines:
-    """Find the ``columns`` of every line; the last one may hold commas. Raises DataError naming the line."""
-    edges = np.empty((int(np.count_nonzero(text == kernels.NEWLINE)), columns + 1), dtype=np.int64)
-    numbers = np.empty(len(edges), dtype=np.int64)
-    count, bad = kernels.split(text, columns, edges, numbers)
-    if bad >= 0:
-        raise DataError(
-            f"{path}: line {first + bad}: expected {columns} columns, {shape!r}, found fewer; the line is cut off: "
-            "mend it or download the file again"
-        )
-    return Lines(text, numbers[:count] + first, edges[:count])
-
-
 def flags(path: Path, lines: Lines, index: int, name: str) -> npt.NDArray[np.bool_]:
     """A column of 0 and 1, bool ``[lines]``. Raises DataError naming the line."""
-    starts, ends = lines.edges[:, index], lines.edges[:, index + 1] - 1
-    digit = lines.text[starts]  # a line that is not blank has a byte there, if only its comma
-    bad = np.flatnonzero((ends - starts != 1) | ((digit != _ZERO) & (digit != _ZERO + 1)))
+    column = lines.column(index)
+    on, off = (pc.equal(column, digit).to_numpy(zero_copy_only=False) for digit in (b"1", b"0"))
+    bad = np.flatnonzero(~(on | off))
     if len(bad):
-        row = int(bad[0])
-        raise DataError(
-            f"{path}: line {lines.numbers[row]}: {name} must be 0 or 1, found {lines.column(row, index)[:40]!r}; "
-            "mend the line"
-        )
-    on: npt.NDArray[np.bool_] = digit == _ZERO + 1
-    return on
+        found = _shown(column[int(bad[0])].as_py())
+        raise DataError(f"{path}: line {lines.numbers[bad[0]]}: {name} must be 0 or 1, found {found}; mend the line")
+    return np.asarray(on, dtype=np.bool_)
 
 
-def keys(lines: Lines, index: int) -> npt.NDArray[np.uint64]:
-    """A well-mixed 64-bit hash of a text column, uint64 ``[lines]``: two of a million keys meet once in 10⁷ files."""
-    out = np.empty(len(lines.edges), dtype=np.uint64)
-    kernels.mix(lines.text, lines.edges[:, index], lines.edges[:, index + 1] - 1, out)
-    return out
-
-
-def features(
-    path: Path, lines: Lines, chosen: npt.NDArray[np.int64], index: int, separators: Separators, announced: int | None
-) -> Features:
-    """Parse the feature lists of the ``chosen`` lines, which lie in column ``index``.
+def features(path: Path, lines: Lines, chosen: Ints, style: Style, announced: int | None = None) -> Features:
+    """Parse the feature lists of the ``chosen`` lines, which are their last columns.
 
     ``announced`` is the column that says how many features the line has, if one does. Raises DataError naming the
     line: a malformed feature, a value that is not a finite number, fewer features than announced.
     """
-    starts, ends = lines.edges[chosen, index], lines.edges[chosen, index + 1] - 1
-    expected = np.full(len(chosen), -1, dtype=np.int64)
-    if announced is not None:
-        kernels.numbers(lines.text, lines.edges[chosen, announced], lines.edges[chosen, announced + 1] - 1, expected)
-    counts = np.empty(len(chosen), dtype=np.int64)
-    kernels.count(lines.text, starts, ends, separators.feature, counts)
-    total = int(counts.sum())
-    fields, ids = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int64)
-    values = np.ones(total, dtype=np.float32)
-    marks = (separators.feature, separators.identity, separators.value)
-    row, why, at = kernels.parse(lines.text, starts, ends, marks, expected, counts, fields, ids, values)
-    if row >= 0:
-        line = lines.numbers[chosen[row]]
-        if why == kernels.CUT_OFF:
-            told = lines.column(int(chosen[row]), announced) if announced is not None else ""
-            raise DataError(
-                f"{path}: line {line}: announces {told[:20]!r} features, holds {counts[row]}; the line is cut off: "
-                "mend it or download the file again"
-            )
-        found = lines.text[at : min(at + 40, int(ends[row]))].tobytes().decode("utf-8", "replace")
-        raise DataError(f"{path}: line {line}: expected {separators.shape}, found {found!r}; mend the line")
-    return Features(np.repeat(np.arange(len(chosen), dtype=np.int64), counts), fields, ids, values)
+    lists, numbers = lines.column(lines.columns - 1, chosen).to_pylist(), lines.numbers[chosen]
+    counts = [_count(listed, style) for listed in lists]
+    told = [] if announced is None else lines.column(announced, chosen).to_pylist()
+    for number, text, count in zip(numbers, told, counts, strict=False):
+        if not text.isdigit() or int(text[:19]) > count:
+            raise DataError(f"{path}: line {number}: announces {_shown(text)} features, holds {count}; {_CUT_OFF}")
+    found = _parsed(lists, style)
+    if found is None:  # which one? slowly, for this happens once
+        row = next(row for row, listed in enumerate(lists) if _parsed([listed], style) is None)
+        parts = lists[row].rstrip(b"\r\n").split(style.between)
+        bad = next((k for k, part in enumerate(parts) if _parsed([part], style) is None), 0)
+        rest = _shown(style.between.join(parts[bad:]))
+        raise DataError(f"{path}: line {numbers[row]}: expected {style.shape}, found {rest}; mend the line")
+    return Features(np.repeat(np.arange(len(chosen), dtype=np.int64), counts), *found)
+
+
+def _count(listed: bytes, style: Style) -> int:
+    return listed.count(style.between) + 1 if listed.strip() else 0
+
+
+def _parsed(lists: Sequence[bytes], style: Style) -> tuple[Ints, Ints, npt.NDArray[np.float32]] | None:
+    """Fields, ids and values of all features; None if one is malformed or missing."""
+    total = sum(_count(listed, style) for listed in lists)
+    text = b"".join(lists).translate(style.exchange, b"\r")
+    if total == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
+    if text.translate(None, b"0123456789_.eE+-\t\n"):  # the reader takes more: spaces, 0x10, nan
+        return None
+    try:
+        found = csv.read_csv(
+            pa.BufferReader(text),
+            read_options=csv.ReadOptions(use_threads=False, column_names=style.columns),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
+            convert_options=csv.ConvertOptions(column_types=_TYPES, null_values=[]),
+        )
+    except pa.ArrowInvalid:
+        return None
+    fields, ids = found["field"].combine_chunks(), found["id"].to_numpy()
+    values = found["value"].to_numpy() if "value" in style.columns else np.ones(len(ids))
+    names = [_FIELD.fullmatch(name) for name in fields.dictionary.to_pylist()]
+    if len(ids) != total or None in names or ids.min() < 0 or not (np.abs(values) < 3e38).all():
+        return None
+    codes = np.array([int(name[1]) * 100 + int(name[2] or 0) for name in names if name is not None], dtype=np.int64)
+    return codes[fields.indices.to_numpy()], ids, values.astype(np.float32)
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:40].decode("utf-8", "replace"))

@@ -13,8 +13,9 @@ unaltered. Ids share one space over item and history: category 206 and 109_14, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,7 @@ _LOST = "click without common features"
 _NAMELESS = "click without user or item"
 
 Ints = npt.NDArray[np.int64]
+_NONE = np.empty(0, dtype=np.int64)
 
 
 class Gathered:
@@ -86,11 +88,10 @@ class Gathered:
 
     def interactions(self, name: str) -> Interactions:
         """All of it."""
-        empty = np.empty(0, dtype=np.int64)
         return Interactions(
             name=name,
-            users=np.concatenate([empty, *self.users]),
-            items=np.concatenate([empty, *self.items]),
+            users=np.concatenate([_NONE, *self.users]),
+            items=np.concatenate([_NONE, *self.items]),
             times=None,
             user_tokens=self.user_columns.finish(),
             item_tokens=self.item_columns.finish(),
@@ -122,8 +123,7 @@ def read_raw(path: Path, progress: Progress = silent) -> Interactions:
     gathered = Gathered()
     for skeleton, common in pairs:
         items, owners = _impressions(skeleton, gathered, meter)
-        wanted, which = np.unique(owners, return_inverse=True)
-        users = _common(common, wanted, gathered, meter)[which]
+        users = _common(common, owners.dictionary.to_pylist(), gathered, meter)[owners.indices]
         lost = users == -2
         if lost.all() and len(lost):
             raise DataError(
@@ -141,7 +141,7 @@ def read_inline(path: Path, progress: Progress = silent) -> Interactions:
     gathered = Gathered()
     for lines in parse.read_lines(path, meter, 4, INLINE):
         chosen = clicked(path, lines, gathered)
-        found = parse.features(path, lines, chosen, 3, parse.INLINE, None)
+        found = parse.features(path, lines, chosen, parse.INLINE)
         users, items = only(found, USER, len(chosen)), only(found, ITEM, len(chosen))
         keep(gathered, "user", users, found)
         keep(gathered, "item", items, found)
@@ -181,31 +181,34 @@ def keep(gathered: Gathered, kind: str, ids: Ints, found: parse.Features) -> Non
     (gathered.user_columns if kind == "user" else gathered.item_columns).add(ids[fresh], columns)
 
 
-def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[Ints, npt.NDArray[np.uint64]]:
-    """Item and key of the common features of every click."""
+def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[Ints, Any]:
+    """Item of every click, and the key of its common features, as a dictionary array."""
     items, owners = [], []
     for lines in parse.read_lines(path, meter, 6, SKELETON):
         chosen = clicked(path, lines, gathered)
-        found = parse.features(path, lines, chosen, 5, parse.RAW, 4)
+        if not len(chosen):
+            continue
+        found = parse.features(path, lines, chosen, parse.RAW, 4)
         ids = only(found, ITEM, len(chosen))
         keep(gathered, "item", ids, found)
         items.append(ids)
-        owners.append(parse.keys(lines, 3)[chosen])
-    return np.concatenate(items), np.concatenate(owners)
+        owners.append(lines.column(3, chosen))
+    keys = pa.chunked_array(owners, pa.binary()).combine_chunks()
+    return np.concatenate([_NONE, *items]), keys.dictionary_encode()
 
 
-def _common(path: Path, wanted: npt.NDArray[np.uint64], gathered: Gathered, meter: Meter) -> Ints:
-    """User of every ``wanted`` key (sorted), −1 where the row names none, −2 where there is no row; keeps features."""
+def _common(path: Path, wanted: Sequence[bytes], gathered: Gathered, meter: Meter) -> Ints:
+    """User of every ``wanted`` key, −1 where the row names none, −2 where there is no row; keeps features."""
+    places = {key: place for place, key in enumerate(wanted)}
     users = np.full(len(wanted), -2, dtype=np.int64)
     for lines in parse.read_lines(path, meter, 3, COMMON):
-        keys = parse.keys(lines, 0)
-        places = np.searchsorted(wanted, keys).clip(max=max(len(wanted) - 1, 0))
-        chosen = np.flatnonzero(wanted[places] == keys) if len(wanted) else np.empty(0, dtype=np.int64)
-        found = parse.features(path, lines, chosen, 2, parse.RAW, 1)
+        mine = np.array([places.get(key, -1) for key in lines.column(0).to_pylist()], dtype=np.int64)
+        chosen = np.flatnonzero(mine >= 0)
+        found = parse.features(path, lines, chosen, parse.RAW, 1)
         _check_weights(path, lines, chosen, found)
         ids = only(found, USER, len(chosen))
         keep(gathered, "user", ids, found)
-        users[places[chosen]] = ids
+        users[mine[chosen]] = ids
     return users
 
 

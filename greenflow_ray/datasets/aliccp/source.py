@@ -7,34 +7,23 @@ from pathlib import Path
 
 from greenflow_ray.datasets.aliccp import raw, table
 from greenflow_ray.datasets.assembly import Interactions
-from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 
+MISSING = (
+    "no sample_skeleton_*.csv and no *ali_ccp*.csv with columns click, purchase, 101 and 205; give Ali-CCP's folder, "
+    "or one of its files"
+)
 _INLINE = re.compile(rb"\d+,[01],[01],\d+(_\d+)?:\d+[,\r\n]")
 
 
 def source_files(path: Path) -> list[Path]:
-    """Files that decide what :func:`read` returns, raw files first. Raises DataError if there are none."""
-    skeletons = raw.skeletons(path)
-    if skeletons:
-        return [file for skeleton in skeletons for file in (skeleton, raw.common_file(skeleton))]
-    files = [path] if _is_inline(path) else table.tables(path)
-    if not files:
-        raise DataError(
-            f"{path}: no sample_skeleton_*.csv and no *ali_ccp*.csv with columns click, purchase, 101 and 205; give "
-            "Ali-CCP's folder, or one of its files"
-        )
-    return files
-
-
-def is_here(path: Path) -> bool:
-    """Whether ``path`` holds Ali-CCP in a shape we know."""
-    return bool(raw.skeletons(path)) or _is_inline(path) or bool(table.tables(path))
+    """Files that decide what :func:`read` returns, raw files first; empty: no Ali-CCP in a shape we know."""
+    raws = [file for skeleton in raw.skeletons(path) for file in (skeleton, raw.common_file(skeleton))]
+    return raws or ([path] if _is_inline(path) else table.tables(path))
 
 
 def read(path: Path, progress: Progress = silent) -> Interactions:
     """Read whichever shape ``path`` holds. Raises DataError naming file, line and cure."""
-    source_files(path)
     if raw.skeletons(path):
         return raw.read_raw(path, progress)
     return raw.read_inline(path, progress) if _is_inline(path) else table.read(path, progress)

@@ -9,8 +9,9 @@ at least two of the clicked videos are theirs; the others would say no more than
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,28 +21,21 @@ import pyarrow.compute as pc
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import INT, TEXT, Meter, header, rows
 from greenflow_ray.datasets.tokens import Column, TokenColumns, TokensById, strings
-from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 
 LOG = {"user_id": INT, "video_id": INT, "time_ms": INT, "is_click": INT}
 USER_FIELDS = (
-    "user_active_degree",
-    "is_lowactive_period",
-    "is_live_streamer",
-    "is_video_author",
-    "follow_user_num_range",
-    "fans_user_num_range",
-    "friend_user_num_range",
-    "register_days_range",
-    *(f"onehot_feat{i}" for i in range(18)),
-)
+    "user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author", "follow_user_num_range",
+    "fans_user_num_range", "friend_user_num_range", "register_days_range", *(f"onehot_feat{i}" for i in range(18)),
+)  # fmt: skip
 VIDEO_FIELDS = ("video_type", "upload_type", "music_type", "tag", "author_id")
 
+MISSING = "no log_standard_*.csv; give KuaiRand's folder, or its data/ below"
 _SHAPE = "user_id,video_id,…,time_ms,is_click,… in integers"
 Ints = npt.NDArray[np.int64]
 
 
-def logs(path: Path) -> list[Path]:
+def _logs(path: Path) -> list[Path]:
     """The logs to read, oldest first by name: standard ones of a folder (or of its ``data``), or the file named."""
     if path.is_file():
         return [path] if path.name.startswith("log_") and path.suffix == ".csv" else []
@@ -49,19 +43,20 @@ def logs(path: Path) -> list[Path]:
 
 
 def source_files(path: Path) -> list[Path]:
-    """Files that decide what :func:`read` returns."""
-    files = logs(path)
-    if not files:
-        raise DataError(f"{path}: no log_standard_*.csv; give KuaiRand's folder, or its data/ below")
-    beside = files[0].parent
-    return files + sorted(beside.glob("user_features_*.csv")) + sorted(beside.glob("video_features_basic_*.csv"))
+    """The logs, then the files about users and videos beside them; empty: no KuaiRand."""
+    files = _logs(path)
+    patterns = ("user_features_*.csv", "video_features_basic_*.csv") if files else ()
+    return files + [file for pattern in patterns for file in sorted(files[0].parent.glob(pattern))]
 
 
 def read(path: Path, progress: Progress = silent) -> Interactions:
     """Read logs and features; the latter are optional. Raises DataError naming file, line and cure."""
     files = source_files(path)
     meter = Meter(files, progress, f"data: reading {path.name}")
-    users, items, times, shown = _events(logs(path), meter)
+    shown: list[int] = []
+    events = pa.Table.from_batches(_clicked(_logs(path), meter, shown))
+    users, items, times = (events[name].to_numpy() for name in ("user_id", "video_id", "time_ms"))
+    named = {of: [file for file in files if file.name.startswith(f"{of}_features")] for of in ("user", "video")}
     random = [] if path.is_file() else sorted(files[0].parent.glob("log_random_*.csv"))
     left_out = f"{len(random)} random log(s) left out: chance chose their videos; name one as the path to read it alone"
     return Interactions(
@@ -69,29 +64,20 @@ def read(path: Path, progress: Progress = silent) -> Interactions:
         users=users,
         items=items,
         times=times,
-        user_tokens=_features(_named(files, "user_features"), "user_id", USER_FIELDS, users, meter),
-        item_tokens=_features(_named(files, "video_features"), "video_id", VIDEO_FIELDS, items, meter),
-        dropped={"impression without click": shown - len(users)},
+        user_tokens=_features(named["user"], "user_id", USER_FIELDS, users, meter),
+        item_tokens=_features(named["video"], "video_id", VIDEO_FIELDS, items, meter),
+        dropped={"impression without click": sum(shown) - len(users)},
         remarks=(left_out,) if random else (),
         clock=1e-3,
     )
 
 
-def _named(files: Sequence[Path], start: str) -> list[Path]:
-    return [file for file in files if file.name.startswith(start)]
-
-
-def _events(files: Sequence[Path], meter: Meter) -> tuple[Ints, Ints, Ints, int]:
-    parts: list[list[Ints]] = [[], [], []]
-    shown = 0
+def _clicked(files: Sequence[Path], meter: Meter, shown: list[int]) -> Iterator[Any]:
+    """Events in record batches; ``shown`` gets how many impressions each batch came from."""
     for file in files:
         for batch in rows(file, LOG, meter, shape=_SHAPE):
-            shown += batch.num_rows
-            clicked = batch.filter(pc.equal(batch.column("is_click"), 1))
-            for part, name in zip(parts, LOG, strict=False):
-                part.append(clicked.column(name).to_numpy())
-    users, items, times = (np.concatenate(part) for part in parts)
-    return users, items, times, shown
+            shown.append(batch.num_rows)
+            yield batch.filter(pc.equal(batch.column("is_click"), 1))
 
 
 def _features(files: Sequence[Path], key: str, fields: Sequence[str], ids: Ints, meter: Meter) -> TokensById:

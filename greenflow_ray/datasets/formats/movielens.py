@@ -9,8 +9,8 @@ import csv
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,113 +18,74 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from greenflow_ray.datasets.assembly import Interactions
-from greenflow_ray.datasets.reading import INT, Meter, columns, empty, integers, lines, malformed, rows
+from greenflow_ray.datasets.reading import INT, Meter, empty, integers, lines, malformed, rows
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 
 Array = npt.NDArray[np.int64]
 
 GENRES = (
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-)
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
 """The 19 flags of 100k's u.item, in order."""
 
 AGES = (1, 18, 25, 35, 45, 50, 56)
 """First year of 1M's age groups; 100k's ages are put into them, so that both have the same tokens."""
 
 _CSV = "movieId,title,genres"
-_YEAR = re.compile(r"\((\d{4})\)\s*$")
 _PATTERNS = ("ratings.dat", "u.data", "ratings.csv", "ratings*.parquet", "*ratings*.dat")
+MISSING = f"no {', '.join(_PATTERNS[:-1])} or {_PATTERNS[-1]}; give a MovieLens folder"
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How one format writes ratings, and what lies beside them."""
+class _Layout(NamedTuple):
+    """How one format writes ratings: a line's shape, its columns and delimiter, those wanted; and what lies beside."""
 
     shape: str
     delimiter: str
-    wanted: tuple[str, str, str]
     names: tuple[str, ...] | None
-    users: str | None = None
-    movies: str | None = None
+    wanted: tuple[str, str, str]
+    users: str
+    movies: str
 
 
+_OURS = ("user", "item", "time")
+_COLONS = ("user", "", "item", " ", "rating", "  ", "time")  # "::" is two delimiters with nothing between them
 _LAYOUTS = {
-    ".dat": _Layout(
-        "user::item::rating::time",
-        ":",
-        ("user", "item", "time"),
-        ("user", "", "item", " ", "rating", "  ", "time"),  # "::" is two delimiters with nothing between them
-        "users.dat",
-        "movies.dat",
-    ),
+    ".dat": _Layout("user::item::rating::time", ":", _COLONS, _OURS, "users.dat", "movies.dat"),
     ".data": _Layout(
-        "user<tab>item<tab>rating<tab>time",
-        "\t",
-        ("user", "item", "time"),
-        ("user", "item", "rating", "time"),
-        "u.user",
-        "u.item",
+        "user<tab>item<tab>rating<tab>time", "\t", ("user", "item", "rating", "time"), _OURS, "u.user", "u.item"
     ),
-    ".csv": _Layout(
-        "userId,movieId,rating,timestamp", ",", ("userId", "movieId", "timestamp"), None, None, "movies.csv"
-    ),
-    ".parquet": _Layout("", "", ("", "", ""), None, "users.dat", "movies.dat"),
+    ".csv": _Layout("userId,movieId,rating,timestamp", ",", None, ("userId", "movieId", "timestamp"), "", "movies.csv"),
+    ".parquet": _Layout("", "", None, ("", "", ""), "users.dat", "movies.dat"),
 }
 
 
-def ratings_file(path: Path) -> Path | None:
-    """The ratings of a MovieLens folder: ratings.dat, u.data, ratings.csv, a pairs Parquet, or ``*ratings*.dat``.
-
-    ``path`` may be a ratings file itself, whose neighbours then give the context. None if there is none.
-    """
+def source_files(path: Path) -> list[Path]:
+    """The ratings of a folder, or those ``path`` itself is, then what lies beside them; empty: no MovieLens."""
     if path.is_file():
         named = "ratings" in path.name and path.suffix in (".dat", ".parquet", ".csv")
-        return path if named or path.name == "u.data" else None
-    for pattern in _PATTERNS:
-        found = sorted(p for p in path.glob(pattern) if p.is_file())
-        if found:
-            return found[0]
-    return None
-
-
-def source_files(path: Path) -> list[Path]:
-    """Files that decide what :func:`read` returns."""
-    ratings = ratings_file(path)
-    if ratings is None:
-        raise DataError(f"{path}: no {', '.join(_PATTERNS[:-1])} or {_PATTERNS[-1]}; give a MovieLens folder")
-    layout = _LAYOUTS[ratings.suffix]
-    beside = [ratings.parent / name for name in (layout.users, layout.movies) if name is not None]
-    return [ratings] + [p for p in beside if p.is_file()]
+        found = [path] if named or path.name == "u.data" else []
+    else:
+        found = [p for pattern in _PATTERNS for p in sorted(path.glob(pattern)) if p.is_file()]
+    if not found:
+        return []
+    layout = _LAYOUTS[found[0].suffix]
+    return found[:1] + [p for name in (layout.users, layout.movies) if (p := found[0].parent / name).is_file()]
 
 
 def read(path: Path, progress: Progress = silent) -> Interactions:
-    """Read a MovieLens folder or ratings file; the files about users and movies are optional.
-
-    Raises DataError naming file, line and cure.
-    """
+    """Read ratings, users and movies; the latter are optional. Raises DataError naming file, line and cure."""
     ratings, *beside = source_files(path)
     layout = _LAYOUTS[ratings.suffix]
     meter = Meter([ratings], progress, f"data: reading {ratings.name}")
-    users, items, times = _pairs(ratings) if ratings.suffix == ".parquet" else _ratings(ratings, layout, meter)
+    if ratings.suffix == ".parquet":
+        users, items, times = _pairs(ratings)
+    else:
+        wanted = dict.fromkeys(layout.wanted, INT)
+        batches = rows(ratings, wanted, meter, shape=layout.shape, delimiter=layout.delimiter, names=layout.names)
+        table = pa.Table.from_batches(batches)
+        users, items, times = (table[name].to_numpy() for name in layout.wanted)
     held = {file.name: file for file in beside}
     return Interactions(
         name=path.name if path.is_dir() else ratings.parent.name,
@@ -135,13 +96,6 @@ def read(path: Path, progress: Progress = silent) -> Interactions:
         item_tokens=_movies(held[layout.movies]) if layout.movies in held else {},
         clock=1.0,
     )
-
-
-def _ratings(path: Path, layout: _Layout, meter: Meter) -> tuple[Array, Array, Array]:
-    wanted = dict.fromkeys(layout.wanted, INT)
-    batches = rows(path, wanted, meter, shape=layout.shape, delimiter=layout.delimiter, names=layout.names)
-    users, items, times = columns(batches, layout.wanted)
-    return users, items, times
 
 
 def _pairs(path: Path) -> tuple[Array, Array, None]:
@@ -162,67 +116,72 @@ def _pairs(path: Path) -> tuple[Array, Array, None]:
 def _users(path: Path) -> dict[int, list[str]]:
     """Gender, age, occupation and the first digit of the zip code, which is a region of the United States."""
     out = {}
-    if path.name == "u.user":
-        for number, (user, age, gender, job, code) in _lines(path, 5, "|", "user|age|gender|occupation|zip"):
+    grouped = path.suffix == ".dat"
+    names = (
+        ["user", "gender", "age", "occupation", "zip"] if grouped else ["user", "age", "gender", "occupation", "zip"]
+    )
+    delimiter = "::" if grouped else "|"
+    for number, row in _lines(path, len(names), delimiter, delimiter.join(names)):
+        told = dict(zip(names, row, strict=True))
+        age = told["age"]
+        if not grouped:
             if not _is_id(age):
                 raise DataError(f"{path}: line {number}: age {age[:20]!r} is no number; mend the line")
-            group = AGES[max(0, bisect_right(AGES, int(age)) - 1)]
-            out[int(user)] = _person(gender, str(group), job, code)
-    else:
-        for _, (user, gender, age, job, code) in _lines(path, 5, "::", "user::gender::age::occupation::zip"):
-            out[int(user)] = _person(gender, age, job, code)
+            age = str(AGES[max(0, bisect_right(AGES, int(age)) - 1)])
+        out[int(told["user"])] = [
+            f"gender={told['gender']}",
+            f"age={age}",
+            f"occupation={told['occupation']}",
+            f"region={told['zip'][:1]}",
+        ]
     return out
 
 
 def _movies(path: Path) -> dict[int, list[str]]:
     """Genres, and the decade of release."""
-    if path.suffix == ".csv":
-        return _movies_csv(path)
-    out = {}
+    return {int(movie): _movie(title, genres) for movie, title, genres in _titles(path)}
+
+
+def _titles(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Movie, title and genres of every line."""
     if path.name == "u.item":
         shape = "movie|title (year)|date|video date|url|19 flags"
-        for number, (movie, title, *rest) in _lines(path, 5 + len(GENRES), "|", shape):
-            flags = rest[3:]
+        for number, (movie, title, _, _, _, *flags) in _lines(path, 5 + len(GENRES), "|", shape):
             if not set(flags) <= {"0", "1"}:
                 raise DataError(f"{path}: line {number}: genre flags must be 0 or 1; mend the line")
-            out[int(movie)] = _movie(title, [g for g, flag in zip(GENRES, flags, strict=True) if flag == "1"])
-    else:
+            yield movie, title, [genre for genre, flag in zip(GENRES, flags, strict=True) if flag == "1"]
+    elif path.suffix == ".dat":
         for _, (movie, title, genres) in _lines(path, 3, "::", "movie::title (year)::genre|genre"):
-            out[int(movie)] = _movie(title, genres.split("|"))
-    return out
+            yield movie, title, genres.split("|")
+    else:
+        yield from _titles_csv(path)
 
 
-def _is_id(text: str) -> bool:
-    return text.isascii() and text.isdigit()
-
-
-def _person(gender: str, age: str, job: str, code: str) -> list[str]:
-    return [f"gender={gender}", f"age={age}", f"occupation={job}", f"region={code[:1]}"]
-
-
-def _movie(title: str, genres: list[str]) -> list[str]:
-    year = _YEAR.search(title)
-    known = [genre for genre in dict.fromkeys(genres) if genre and genre != "(no genres listed)"]
-    return [f"genre={genre}" for genre in known] + ([f"decade={year[1][:3]}0"] if year else [])
-
-
-def _movies_csv(path: Path) -> dict[int, list[str]]:
-    """``movieId,title,genres`` with a header; titles with commas are quoted."""
-    out = {}
+def _titles_csv(path: Path) -> Iterator[tuple[str, str, list[str]]]:
+    """Those of ``movieId,title,genres`` with a header; titles with commas are quoted."""
+    some = False
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         if header[:3] != _CSV.split(","):
             raise DataError(f"{path}: line 1: expected header {_CSV!r}, found {','.join(header)[:60]!r}")
-        for row in reader:
-            if not row:
-                continue
+        for row in filter(None, reader):
             if len(row) != 3 or not _is_id(row[0]):
                 raise malformed(path, reader.line_num, _CSV, ",".join(row))
-            out[int(row[0])] = _movie(row[1], row[2].split("|"))
-    if not out:
+            some = True
+            yield row[0], row[1], row[2].split("|")
+    if not some:
         raise empty(path, _CSV)
-    return out
+
+
+def _movie(title: str, genres: list[str]) -> list[str]:
+    year = re.search(r"\((\d{4})\)\s*$", title)
+    known = [genre for genre in dict.fromkeys(genres) if genre and genre != "(no genres listed)"]
+    return [f"genre={genre}" for genre in known] + ([f"decade={year[1][:3]}0"] if year else [])
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _lines(path: Path, fields: int, delimiter: str, shape: str) -> Iterator[tuple[int, list[str]]]:

@@ -14,26 +14,14 @@ from greenflow_ray.support.progress import Progress, silent
 
 _SUFFIX = "_item2attributes.json"
 _SHAPE = "user item item …"
-
-
-def sequence_file(path: Path) -> Path | None:
-    """The sequences of a folder: ``X.txt`` beside ``X_item2attributes.json``; a ``.txt`` file may be named directly."""
-    if path.is_file():
-        return path if path.suffix == ".txt" else None
-    for attributes in sorted(path.glob(f"*{_SUFFIX}")):
-        text = attributes.with_name(attributes.name.removesuffix(_SUFFIX) + ".txt")
-        if text.is_file():
-            return text
-    return None
+MISSING = f"no X.txt beside an X{_SUFFIX}; give a folder of sequences, or the .txt file itself"
 
 
 def source_files(path: Path) -> list[Path]:
-    """Files that decide what :func:`read` returns."""
-    text = sequence_file(path)
-    if text is None:
-        raise DataError(f"{path}: no X.txt beside an X{_SUFFIX}; give a folder of sequences, or the .txt file itself")
-    attributes = text.with_name(text.stem + _SUFFIX)
-    return [text] + ([attributes] if attributes.is_file() else [])
+    """``X.txt`` beside ``X_item2attributes.json`` in a folder, or ``X.txt`` itself, then the attributes if any."""
+    texts = [p.with_name(p.name.removesuffix(_SUFFIX) + ".txt") for p in sorted(path.glob(f"*{_SUFFIX}"))]
+    found = next((text for text in [path, *texts] if text.suffix == ".txt" and text.is_file()), None)
+    return [] if found is None else [found] + [p for p in [found.with_name(found.stem + _SUFFIX)] if p.is_file()]
 
 
 def read(path: Path, progress: Progress = silent) -> Interactions:
@@ -41,21 +29,18 @@ def read(path: Path, progress: Progress = silent) -> Interactions:
     text, *rest = source_files(path)
     meter = Meter([text], progress, f"data: reading {text.name}")
     users: list[int] = []
-    lengths: list[int] = []
     items: list[int] = []
     for number, line in lines(text, _SHAPE, meter):
         fields = line.split()
         if len(fields) < 2 or not all(f.isascii() and f.isdigit() for f in fields):
-            raise DataError(
-                f"{text}: line {number}: expected {_SHAPE!r} in integers, found {line.strip()[:60]!r}; mend the line"
-            )
+            found = line.strip()[:60]
+            raise DataError(f"{text}: line {number}: expected {_SHAPE!r} in integers, found {found!r}; mend the line")
         user, *clicked = map(int, fields)
-        users.append(user)
-        lengths.append(len(clicked))
+        users += [user] * len(clicked)
         items += clicked
     return Interactions(
         name=path.name if path.is_dir() else text.stem,
-        users=np.repeat(np.array(users, dtype=np.int64), lengths),
+        users=np.array(users, dtype=np.int64),
         items=np.array(items, dtype=np.int64),
         times=np.arange(len(items), dtype=np.int64),
         item_tokens=_attributes(rest[0]) if rest else {},

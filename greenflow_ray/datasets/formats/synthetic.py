@@ -14,7 +14,6 @@ heavy-tailed history length vary on their own. Older history partly reflects an 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +23,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from greenflow_ray.config import DataConfig
-from greenflow_ray.datasets.assembly import clicks_by_split, popularity, split_users
-from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
-from greenflow_ray.datasets.tokens import TokenTable
+from greenflow_ray.datasets.assembly import joined, split_users
+from greenflow_ray.datasets.schema import Clicks, Dataset, Split
+from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.ragged import Ragged
 
@@ -58,23 +57,19 @@ class Truth:
 
     def logits(self, user_rows: npt.NDArray[np.int64]) -> Array:
         """Logits of a click, float32 ``[n, n_items]``, for rows of the users table."""
-        out: Array = self.users[user_rows] @ self.items.T + self.offset[user_rows, None]
-        return out
+        return np.asarray(self.users[user_rows] @ self.items.T + self.offset[user_rows, None])
 
     def probabilities(self, user_rows: npt.NDArray[np.int64]) -> Array:
         """Probability that each user would click each item, float32 ``[n, n_items]``, for rows of the users table."""
-        odds: Array = np.exp(-self.logits(user_rows))
-        out: Array = np.reciprocal(np.float32(1) + odds)
-        return out
+        return np.asarray(np.reciprocal(np.float32(1) + np.exp(-self.logits(user_rows))))
 
 
 def load_truth(folder: Path) -> Truth:
     """Read the click model of a prepared synthetic set. Raises ArtifactError if the folder holds none."""
     path = Path(folder) / TRUTH
     try:
-        held = load_file(path)
-        return Truth(held["users"], held["items"], held["offset"])
-    except (OSError, SafetensorError, KeyError) as error:
+        return Truth(**load_file(path))
+    except (OSError, SafetensorError, TypeError) as error:
         raise ArtifactError(
             f"{path}: no readable click model ({type(error).__name__}); only synthetic sets have one, prepared by "
             "`greenflow prepare` without a data path"
@@ -83,7 +78,7 @@ def load_truth(folder: Path) -> Truth:
 
 def save_truth(folder: Path, truth: Truth) -> None:
     """Write the click model beside the prepared set."""
-    save_file({"users": truth.users, "items": truth.items, "offset": truth.offset}, folder / TRUTH)
+    save_file(vars(truth), folder / TRUTH)
 
 
 def generate(data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Split, Clicks], Truth]:
@@ -95,30 +90,25 @@ def generate(data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Sp
     offset = _offsets(factors, items, _activity(context, rng))
     truth = Truth(factors, items, offset)
     history, held_out = _events(truth, older, _history_lengths(data.users, data.items, rng), rng)
+    since = np.zeros(data.users, dtype=np.int64)
     split = split_users(data.users, data.split, seed)
-    users = Users(
-        user_ids=np.arange(1, data.users + 1, dtype=np.int64),
-        split=split,
-        tokens=user_tokens.tokens,
-        vocabulary=user_tokens.vocabulary,
-        history=history,
-        since=np.zeros(data.users, dtype=np.int64),
-    )
-    catalog = Catalog(
-        item_ids=np.arange(1, data.items + 1, dtype=np.int64),
-        tokens=item_tokens.tokens,
-        vocabulary=item_tokens.vocabulary,
-        popularity=popularity(data.items, users, held_out),
-    )
-    return Dataset("synthetic", True, True, seed, digest, catalog, users), clicks_by_split(split, held_out), truth
+    catalog, users, clicks = joined(user_tokens, item_tokens, history, held_out, split, since)
+    return Dataset("synthetic", True, True, seed, digest, catalog, users), clicks, truth
+
+
+def _ids(n: int) -> npt.NDArray[np.int64]:
+    return np.arange(1, n + 1, dtype=np.int64)
 
 
 def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    out: npt.NDArray[np.float64] = x / np.linalg.norm(x, axis=-1, keepdims=True)
-    return out
+    return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
 
 
-def _items(n: int, rng: np.random.Generator) -> tuple[Array, TokenTable, npt.NDArray[np.int64]]:
+def _standard(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray((x - x.mean(0)) / x.std(0))
+
+
+def _items(n: int, rng: np.random.Generator) -> tuple[Array, TokensById, npt.NDArray[np.int64]]:
     """Item factors ``[n, d]``: content, popularity, hidden; tokens; categories. Shops and brands specialise."""
     sizes = rng.zipf(1.6, _CATEGORIES).clip(1, 12).astype(float) + 2
     category = rng.choice(_CATEGORIES, n, p=sizes / sizes.sum())
@@ -138,29 +128,21 @@ def _items(n: int, rng: np.random.Generator) -> tuple[Array, TokenTable, npt.NDA
     appeal = np.minimum(rng.gamma(2.0, size=n), 8.0)  # skewed: a few items are clicked by very many
     hidden = rng.normal(size=(n, _HIDDEN))
     factors = np.column_stack([_standard(content), _standard(appeal[:, None]), _standard(hidden)])
-    tokens = TokenTable.from_columns({"category": category, "shop": shop, "brand": brand})
+    tokens = TokensById.from_columns(_ids(n), {"category": category, "shop": shop, "brand": brand})
     return factors.astype(np.float32), tokens, category
 
 
-def _standard(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    out: npt.NDArray[np.float64] = (x - x.mean(0)) / x.std(0)
-    return out
-
-
-def _context(n: int, rng: np.random.Generator) -> tuple[dict[str, npt.NDArray[np.int64]], TokenTable]:
+def _context(n: int, rng: np.random.Generator) -> tuple[dict[str, npt.NDArray[np.int64]], TokensById]:
     fields = {name: rng.choice(m, n, p=rng.dirichlet(np.full(m, 4.0))) for name, m in _FIELDS.items()}
     # The profile group follows age and gender, with noise: segments as a platform would compute them.
     noise = rng.random(n) < 0.3
     group = np.where(noise, rng.integers(_GROUPS, size=n), (fields["age"] + 3 * fields["gender"]) % _GROUPS)
     fields = {"group": group, **fields}
-    return fields, TokenTable.from_columns(fields)
+    return fields, TokensById.from_columns(_ids(n), fields)
 
 
 def _tastes(
-    context: dict[str, npt.NDArray[np.int64]],
-    items: Array,
-    category: npt.NDArray[np.int64],
-    rng: np.random.Generator,
+    context: dict[str, npt.NDArray[np.int64]], items: Array, category: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """User factors ``[n, d]``, and the hidden part of the older taste."""
     group, level = context["group"], context["consumption"]
@@ -194,7 +176,7 @@ def _activity(context: dict[str, npt.NDArray[np.int64]], rng: np.random.Generato
 def _offsets(factors: Array, items: Array, activity: npt.NDArray[np.float64]) -> Array:
     """The logit offset at which the best :data:`TOP` items bring ``activity`` expected clicks, by bisection."""
     out = np.empty(len(factors), dtype=np.float32)
-    for rows in _blocks(len(factors)):
+    for rows in np.split(np.arange(len(factors)), range(_BLOCK, len(factors), _BLOCK)):
         logits = factors[rows] @ items.T
         best = -np.partition(-logits, min(TOP, len(items)) - 1, axis=1)[:, :TOP].astype(np.float64)
         low, high = np.full(len(best), -40.0), np.full(len(best), 20.0)
@@ -217,7 +199,7 @@ def _events(
 ) -> tuple[Ragged, Ragged]:
     """Histories (drawn without replacement, odds as clicks, older ones by the older taste) and held-out clicks."""
     history, held_out = [], []
-    for rows in _blocks(len(lengths)):
+    for rows in np.split(np.arange(len(lengths)), range(_BLOCK, len(lengths), _BLOCK)):
         now = truth.logits(rows)
         then = now + (older[rows] - truth.users[rows, _DIM + 1 :]) @ truth.items[:, _DIM + 1 :].T
         noise = rng.gumbel(size=now.shape).astype(np.float32)
@@ -235,8 +217,3 @@ def _events(
             history.append(past)
             held_out.append(rng.permutation(np.flatnonzero(chance[i])))
     return Ragged.from_rows(history), Ragged.from_rows(held_out)
-
-
-def _blocks(n: int) -> Iterator[npt.NDArray[np.int64]]:
-    for start in range(0, n, _BLOCK):
-        yield np.arange(start, min(start + _BLOCK, n), dtype=np.int64)

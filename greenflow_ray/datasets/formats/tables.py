@@ -33,13 +33,14 @@ BATCH = 1 << 17
 """Rows read at a time."""
 
 WEIGHT = ".weight"
+MISSING = "no interactions.parquet; give a folder that holds one with user_id and item_id"
 
 _PLAIN = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
 
 Ints = npt.NDArray[np.int64]
 
 
-def interactions_files(path: Path) -> list[Path]:
+def _parts(path: Path) -> list[Path]:
     """Parts of the interactions table in a folder, by name; a Parquet file may be named directly."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
@@ -47,18 +48,15 @@ def interactions_files(path: Path) -> list[Path]:
 
 
 def source_files(path: Path) -> list[Path]:
-    """Files that decide what :func:`read` returns."""
-    files = interactions_files(path)
-    if not files:
-        raise DataError(f"{path}: no interactions.parquet; give a folder that holds one with user_id and item_id")
-    return files + [file for name in ("users", "items") if (file := _beside(files[0], name)).is_file()]
+    """Parts of the interactions, then the tables of users and items if any; empty: no such tables."""
+    files = _parts(path)
+    return files + [f for name in ("users", "items") if files and (f := _beside(files[0], name)).is_file()]
 
 
 def read(path: Path, progress: Progress = silent) -> Interactions:
     """Read the tables in record batches. Raises DataError naming file, row or column, and cure."""
-    files = interactions_files(path)
-    source = source_files(path)
-    meter = Meter(source, progress, f"data: reading {path.name}")
+    files = _parts(path)
+    meter = Meter(source_files(path), progress, f"data: reading {path.name}")
     parts: dict[str, list[Ints]] = {"user_id": [], "item_id": [], "time": []}
     timed = {file: "time" in _schema(file).names for file in files}
     if len(set(timed.values())) > 1:

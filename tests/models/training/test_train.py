@@ -71,7 +71,7 @@ def test_final_and_reward_users_clicks_do_not_reach_the_weights(trained: Cascade
     for split in (Split.FINAL, Split.REWARD):
         held = clicks[split]
         clicks[split] = Clicks(held.users, held.items.take(np.roll(np.arange(len(held.users)), 1)))
-    storage.save(other.paths.data, dataset, clicks)
+    storage.write(other.paths.data, dataset, clicks)
     train(other)
     assert weights(other) == weights(trained)
 
@@ -82,7 +82,7 @@ def test_training_users_clicks_do(trained: CascadeConfig, tmp_path: Path) -> Non
     clicks = {split: storage.load_clicks(trained.paths.data, split) for split in Split}
     held = clicks[Split.TRAIN]
     clicks[Split.TRAIN] = Clicks(held.users, held.items.take(np.roll(np.arange(len(held.users)), 1)))
-    storage.save(other.paths.data, dataset, clicks)
+    storage.write(other.paths.data, dataset, clicks)
     train(other)
     assert all(weights(other)[name] != weights(trained)[name] for name in ALL)
 
