@@ -18,28 +18,20 @@ from greenflow_ray.ragged import Ragged
 
 @dataclass(frozen=True)
 class Interactions:
-    """What a reader of some format hands over; every event counts as a click.
+    """What a reader of some format hands over; every event counts as a click."""
 
-    Attributes:
-        name: name of the data set.
-        users: outside id of the user of every event, int64 ``[events]``.
-        items: outside id of the item of every event, int64 ``[events]``.
-        times: when it happened, in any unit that orders a user's events, int64 ``[events]``; None: unknown.
-        user_tokens: ``field=value`` names by user id; arrays where there are very many.
-        item_tokens: ``field=value`` names by item id; arrays where there are very many.
-        dropped: rows that were left out, by reason.
-        remarks: what a person should know about how the source was read.
-        clock: seconds in a unit of ``times``, which then count from 1970; None: unknown, or they only order events.
-    """
-
-    name: str
-    users: npt.NDArray[np.int64]
-    items: npt.NDArray[np.int64]
+    name: str  # name of the data set
+    users: npt.NDArray[np.int64]  # outside id of the user of every event, int64 ``[events]``
+    items: npt.NDArray[np.int64]  # outside id of the item of every event, int64 ``[events]``
+    # when it happened, in any unit that orders a user's events, int64 ``[events]``; None: unknown
     times: npt.NDArray[np.int64] | None
+    # ``field=value`` names by user id; arrays where there are very many
     user_tokens: Mapping[int, Sequence[str]] | TokensById = field(default_factory=dict)
+    # ``field=value`` names by item id; arrays where there are very many
     item_tokens: Mapping[int, Sequence[str]] | TokensById = field(default_factory=dict)
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
+    dropped: Mapping[str, int] = field(default_factory=dict)  # rows that were left out, by reason
+    remarks: tuple[str, ...] = ()  # what a person should know about how the source was read
+    # seconds in a unit of ``times``, which then count from 1970; None: unknown, or they only order events
     clock: float | None = None
 
 

@@ -19,33 +19,20 @@ FILE = "summary.json"
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of a prepared set.
-
-    Attributes:
-        events: distinct (user, item) pairs, history and held-out clicks together.
-        duplicates: further events of a pair, of which the first counts.
-        dropped: rows of the source that are no events, by reason.
-        without_history: users with a single event, who are served as new ones.
-        without_clicks: users of whom nothing is held out.
-        history_median: median length of a history.
-        ordered: a user's history is older than the held-out clicks; if not, chance parts them.
-        first: time of the oldest event, ISO 8601 in UTC; None where only the order is known, or not even that.
-        last: time of the newest.
-        remarks: what else to know about how the source was read.
-    """
+    """Figures of a prepared set."""
 
     users: int
     items: int
-    events: int
-    duplicates: int = 0
-    dropped: Mapping[str, int] = field(default_factory=dict)
-    without_history: int = 0
-    without_clicks: int = 0
-    history_median: float = 0.0
-    ordered: bool = False
-    first: str | None = None
-    last: str | None = None
-    remarks: tuple[str, ...] = ()
+    events: int  # distinct (user, item) pairs, history and held-out clicks together
+    duplicates: int = 0  # further events of a pair, of which the first counts
+    dropped: Mapping[str, int] = field(default_factory=dict)  # rows of the source that are no events, by reason
+    without_history: int = 0  # users with a single event, who are served as new ones
+    without_clicks: int = 0  # users of whom nothing is held out
+    history_median: float = 0.0  # median length of a history
+    ordered: bool = False  # a user's history is older than the held-out clicks; if not, chance parts them
+    first: str | None = None  # time of the oldest event, ISO 8601 in UTC; None where only the order is known, if that
+    last: str | None = None  # time of the newest
+    remarks: tuple[str, ...] = ()  # what else to know about how the source was read
 
     def lines(self) -> list[str]:
         """For the terminal."""

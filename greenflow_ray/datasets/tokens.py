@@ -20,19 +20,12 @@ from greenflow_ray.support.jit import kernel
 
 @dataclass(frozen=True)
 class TokensById:
-    """Tokens of users or items by outside id.
+    """Tokens of users or items by outside id."""
 
-    Attributes:
-        ids: distinct outside ids in any order, int64 ``[n]``.
-        tokens: tokens of every id, in the order of ``ids``: indices into ``vocabulary``.
-        vocabulary: readable name of every token, ``field=value``.
-        weights: of every token, float32 aligned with ``tokens.values``; None: all one.
-    """
-
-    ids: npt.NDArray[np.int64]
-    tokens: Ragged
-    vocabulary: tuple[str, ...]
-    weights: npt.NDArray[np.float32] | None = None
+    ids: npt.NDArray[np.int64]  # distinct outside ids in any order, int64 ``[n]``
+    tokens: Ragged  # tokens of every id, in the order of ``ids``: indices into ``vocabulary``
+    vocabulary: tuple[str, ...]  # readable name of every token, ``field=value``
+    weights: npt.NDArray[np.float32] | None = None  # float32, of every one of ``tokens.values``; None: all one
 
     @classmethod
     def from_columns(cls, ids: npt.NDArray[np.int64], columns: Mapping[str, npt.NDArray[Any]]) -> TokensById:
@@ -82,17 +75,11 @@ class TokensById:
 
 @dataclass(frozen=True)
 class Column:
-    """One field of a block of rows.
+    """One field of a block of rows."""
 
-    Attributes:
-        values: integers or text, all rows end to end, a pyarrow array ``[total]``.
-        lengths: how many values every row has, ``[rows]``; None: one each.
-        weights: of every value, float32 ``[total]``; None: all one.
-    """
-
-    values: Any
-    lengths: npt.NDArray[Any] | None = None
-    weights: npt.NDArray[np.float32] | None = None
+    values: Any  # integers or text, all rows end to end, a pyarrow array ``[total]``
+    lengths: npt.NDArray[Any] | None = None  # how many values every row has, ``[rows]``; None: one each
+    weights: npt.NDArray[np.float32] | None = None  # of every value, float32 ``[total]``; None: all one
 
 
 class TokenColumns:

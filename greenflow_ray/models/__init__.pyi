@@ -1,7 +1,7 @@
 from .costing.calibrate import calibrate as calibrate
 from .costing.costs import Costs as Costs
+from .costing.costs import Flops as Flops
 from .costing.costs import ModelCosts as ModelCosts
-from .costing.flops import Flops as Flops
 from .pool import chain_space as chain_space
 from .pool import load_model as load_model
 from .pool import load_pool as load_pool

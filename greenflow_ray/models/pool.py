@@ -38,7 +38,7 @@ def load_model(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> S
     if isinstance(scorer, AsRanked):
         return scorer
     if config.costs != "declared":
-        return costs.costed(scorer, costs.in_force(config, measured(config, model, catalog)))
+        return costs.Costed(scorer, costs.in_force(config, measured(config, model, catalog)))
     if costs.declared(scorer, model.name) is None or not isinstance(scorer, Scorer):
         raise ConfigError(
             f"model {model.name!r}: a {type(scorer).__name__} does not say what it costs; give it flops_per_item and "
@@ -120,29 +120,24 @@ def cost_key(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> str
 
 def measured(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> costs.ModelCosts:
     """What calibration found of one model. Raises ArtifactError if that is missing, or of something else."""
-    found = next((m for m in costs.read(config).models if m.name == model.name), None)
-    if found is not None and found.key == cost_key(config, model, catalog):
-        return found
     why = f"holds no model {model.name!r}"
-    if found is not None:
-        why = f"model {model.name!r} was measured with other weights, code, arguments, item scales or data"
+    for found in costs.read(config).models:
+        if found.name == model.name:
+            if found.key == cost_key(config, model, catalog):
+                return found
+            why = f"model {model.name!r} was measured with other weights, code, arguments, item scales or data"
     raise ArtifactError(f"{config.paths.costs}: {why}; {costs.cure(config)}")
 
 
 def work_seconds(config: CascadeConfig, catalog: Catalog) -> dict[str, float]:
     """CPU-seconds a request of every model at its largest scale, as calibration timed them; empty: it did not."""
-    if not calibrated(config, catalog):
+    try:
+        found = [measured(config, model, catalog) for stage in config.stages for model in stage.pool]
+    except ArtifactError:
         return {}
-    found = {model.name: model for model in costs.read(config).models}
-    return {name: model.fit.seconds(max(model.sizes), 1) for name, model in found.items()}
+    return {model.name: model.fit.seconds(max(model.sizes), 1) for model in found}
 
 
 def calibrated(config: CascadeConfig, catalog: Catalog) -> bool:
     """Whether the run's measured costs are those of these very models."""
-    try:
-        for stage in config.stages:
-            for model in stage.pool:
-                measured(config, model, catalog)
-    except ArtifactError:
-        return False
-    return True
+    return bool(work_seconds(config, catalog))

@@ -13,22 +13,14 @@ from greenflow_ray.datasets.schema import Users
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calibration of a reward model on users it was not fitted to.
+    """Calibration of a reward model on users it was not fitted to."""
 
-    Attributes:
-        field_rce: mean over fields of the field-level relative calibration error; 0 is perfect.
-        fields: the error of each field.
-        bias: predicted ÷ realised clicks over all users and chains.
-        spread_correlation: correlation of predicted and realised *differences between a user's chains*,
-            which is all that the choice of a chain depends on.
-        users: how many users it was measured on.
-    """
-
-    field_rce: float
-    fields: dict[str, float]
-    bias: float
+    field_rce: float  # mean over fields of the field-level relative calibration error; 0 is perfect
+    fields: dict[str, float]  # the error of each field
+    bias: float  # predicted ÷ realised clicks over all users and chains
+    # of predicted and realised *differences between a user's chains*, which is all that the choice of one depends on
     spread_correlation: float
-    users: int
+    users: int  # how many users it was measured on
 
 
 def field_rce(

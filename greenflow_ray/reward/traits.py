@@ -38,20 +38,14 @@ class RewardEstimator(Protocol):
 
 @dataclass(frozen=True)
 class RewardFeatures:
-    """Turns a batch of requests into dense features, without knowing any click that is to be predicted.
+    """Turns a batch of requests into dense features, without knowing any click that is to be predicted."""
 
-    Attributes:
-        factors: vector of every item, from training users' clicks, float32 ``[n_items, Q]``.
-        profile: per item, its frequent content tokens, its vector, that vector's square norm, log popularity and its
-            square, float32 ``[n_items, P + Q + 3]``.
-        context: column of every context token, -1 where it has none, int32 ``[vocabulary]``.
-        columns: number of context columns.
-    """
-
-    factors: F32
+    factors: F32  # vector of every item, from training users' clicks, float32 ``[n_items, Q]``
+    # per item, its frequent content tokens, its vector, that vector's square norm, log popularity and its square,
+    # float32 ``[n_items, P + Q + 3]``
     profile: F32
-    context: npt.NDArray[np.int32]
-    columns: int
+    context: npt.NDArray[np.int32]  # column of every context token, -1 where it has none, int32 ``[vocabulary]``
+    columns: int  # number of context columns
 
     @classmethod
     def of(cls, catalog: Catalog, context_vocabulary: int, factors: F32) -> RewardFeatures:

@@ -14,9 +14,9 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Split
 from greenflow_ray.models import pool, sealed
-from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.networks.tensors import Sizes
 from greenflow_ray.models.pool import chain_space
+from greenflow_ray.models.training import artifacts
 from greenflow_ray.models.training.artifacts import ModelManifest
 from greenflow_ray.nearline.repricing.first import publish_first
 from greenflow_ray.reward.stored import load_reward
@@ -66,9 +66,9 @@ def full(run: Path, *, reward: bool, **sections: Any) -> CascadeConfig:
             path = pool.weights_path(config, model)
             if path.exists():
                 continue
-            architecture, args = architectures.resolve(model)
+            architecture, args = artifacts.resolve(model)
             torch.manual_seed(0)
-            network = architectures.build(architecture, args, sizes, dataset.catalog)
+            network = artifacts.ARCHITECTURES[architecture](args, sizes, dataset.catalog)
             manifest = ModelManifest(
                 name=model.name,
                 stage=stage.name,

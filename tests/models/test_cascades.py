@@ -7,8 +7,8 @@ import pytest
 from greenflow_ray.chains import ChainSpace, ModelCost, Stage
 from greenflow_ray.config import CascadeConfig, builtin, load
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.costing.flops import Flops
-from greenflow_ray.models.networks import architectures
+from greenflow_ray.models.costing.costs import Flops
+from greenflow_ray.models.training import artifacts
 
 PAPER = {"dssm": 13e3, "ydnn": 123e3, "din": 7020e3, "dien": 7098e3}
 RATIOS = {"dssm": 1.0, "ydnn": 9.5, "din": 540.0, "dien": 546.0}
@@ -17,7 +17,7 @@ RATIOS = {"dssm": 1.0, "ydnn": 9.5, "din": 540.0, "dien": 546.0}
 def closed_form(config: CascadeConfig) -> dict[str, Flops]:
     """FLOPs of every model of a cascade from its settings alone: nothing is built, nothing trained."""
     models = [model for stage in config.stages for model in stage.pool]
-    return {model.name: architectures.resolve(model)[1].flops(config.history_length) for model in models}
+    return {model.name: artifacts.resolve(model)[1].flops(config.history_length) for model in models}
 
 
 @pytest.mark.parametrize("name", ["A", "C", "D"])
@@ -56,7 +56,7 @@ def test_the_full_cascade_has_the_papers_flops_and_scales() -> None:
 
 def test_what_the_cascades_see_is_what_they_say() -> None:
     seen = {
-        name: {m.name: architectures.resolve(m)[1].features for s in load(builtin(name)).stages for m in s.pool}
+        name: {m.name: artifacts.resolve(m)[1].features for s in load(builtin(name)).stages for m in s.pool}
         for name in "ACD"
     }
     everything = {"context", "history", "content", "popularity", "id"}

@@ -11,10 +11,10 @@ from greenflow_ray.config import UNRANKED, ModelConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset
 from greenflow_ray.errors import ConfigError
-from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.networks.network import scorer_for
 from greenflow_ray.models.networks.tensors import UserInputs
 from greenflow_ray.models.scorer import AsRanked, Scorer
+from greenflow_ray.models.training import artifacts
 from greenflow_ray.models.training.train import LOSSES
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.reward.grid import ChainRunner
@@ -65,12 +65,12 @@ def test_the_softmax_loss_by_hand() -> None:
 
 
 def test_a_history_of_its_own_costs_what_it_attends_to() -> None:
-    _, short = architectures.resolve(ModelConfig(name="din", args={"history": 8}))
-    _, long = architectures.resolve(ModelConfig(name="din", args={"history": 64}))
+    _, short = artifacts.resolve(ModelConfig(name="din", args={"history": 8}))
+    _, long = artifacts.resolve(ModelConfig(name="din", args={"history": 64}))
     assert (short.history, long.history) == (8, 64)
     assert short.flops(short.history or 32).per_item < long.flops(long.history or 32).per_item
     with pytest.raises(ConfigError, match=r"args\.history"):
-        architectures.resolve(ModelConfig(name="din", args={"history": 0}))
+        artifacts.resolve(ModelConfig(name="din", args={"history": 0}))
 
 
 def test_no_model_leaves_the_list_as_it_was() -> None:

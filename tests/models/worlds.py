@@ -12,9 +12,9 @@ from greenflow_ray.config import CascadeConfig, DataConfig, ModelConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.formats.synthetic import generate
 from greenflow_ray.datasets.schema import Clicks, Dataset, RequestBatch, Split
-from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.networks.network import Network
 from greenflow_ray.models.networks.tensors import Sizes
+from greenflow_ray.models.training import artifacts
 from greenflow_ray.ragged import Ragged
 
 ALL = ("dssm", "ydnn", "din", "dien")
@@ -31,8 +31,8 @@ def sizes(dataset: Dataset, history: int = 32) -> Sizes:
 
 def network(dataset: Dataset, architecture: str, history: int = 32, **args: Any) -> Network:
     torch.manual_seed(3)
-    _, parsed = architectures.resolve(ModelConfig(name=architecture, args=args))
-    built = architectures.build(architecture, parsed, sizes(dataset, history), dataset.catalog)
+    _, parsed = artifacts.resolve(ModelConfig(name=architecture, args=args))
+    built = artifacts.ARCHITECTURES[architecture](parsed, sizes(dataset, history), dataset.catalog)
     for parameter in built.parameters():  # larger than at the start of training, so that every input shows
         parameter.data.mul_(3)
     return built

@@ -63,19 +63,12 @@ class Lines(NamedTuple):
 
 @dataclass(frozen=True)
 class Features:
-    """Feature lists of some lines, end to end.
+    """Feature lists of some lines, end to end."""
 
-    Attributes:
-        rows: position of the line among those parsed, int64 ``[total]``.
-        fields: ``109_14`` as 10914, ``206`` as 20600, int64 ``[total]``.
-        ids: feature ids, int64 ``[total]``.
-        values: float32 ``[total]``; one where none is written.
-    """
-
-    rows: Ints
-    fields: Ints
-    ids: Ints
-    values: npt.NDArray[np.float32]
+    rows: Ints  # position of the line among those parsed, int64 ``[total]``
+    fields: Ints  # ``109_14`` as 10914, ``206`` as 20600, int64 ``[total]``
+    ids: Ints  # feature ids, int64 ``[total]``
+    values: npt.NDArray[np.float32]  # float32 ``[total]``; one where none is written
 
 
 def read_lines(path: Path, meter: Meter, columns: int, shape: str) -> Iterator[Lines]:

@@ -43,17 +43,11 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Truth:
-    """The known click model: ``probability = sigmoid(users · items + offset)``.
+    """The known click model: ``probability = sigmoid(users · items + offset)``."""
 
-    Attributes:
-        users: factors of every user, float32 ``[n_users, d]``.
-        items: factors of every item, float32 ``[n_items, d]``.
-        offset: logit of an item of average appeal, float32 ``[n_users]``.
-    """
-
-    users: Array
-    items: Array
-    offset: Array
+    users: Array  # factors of every user, float32 ``[n_users, d]``
+    items: Array  # factors of every item, float32 ``[n_items, d]``
+    offset: Array  # logit of an item of average appeal, float32 ``[n_users]``
 
     def logits(self, user_rows: npt.NDArray[np.int64]) -> Array:
         """Logits of a click, float32 ``[n, n_items]``, for rows of the users table."""

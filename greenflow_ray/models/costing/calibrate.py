@@ -19,8 +19,7 @@ from greenflow_ray.datasets.features import FeatureSource
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.errors import DataError
 from greenflow_ray.models import pool
-from greenflow_ray.models.costing.costs import Costs, Fit, ModelCosts, declared
-from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.costing.costs import Costs, Fit, Flops, ModelCosts, declared
 from greenflow_ray.models.costing.timing import (
     Clock,
     Point,

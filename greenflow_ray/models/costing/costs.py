@@ -1,18 +1,38 @@
-"""What model instances cost: as they declare, or as `greenflow calibrate` timed or counted them on this machine."""
+"""What model instances cost: as they declare, or as `greenflow calibrate` timed or counted them on this machine.
+
+FLOPs in closed form follow the convention of ``torch.utils.flop_counter``, against which the formula of every network's
+settings is tested: multiply-adds of matrix products count two each, look-ups and element-wise work none. Work done once
+a request (the user's side) is told apart from work done for each item; what is computed once, when a model is loaded
+(the item tables), costs nothing at serving. Histories are padded to a fixed length, and cost that length.
+"""
 
 from __future__ import annotations
 
 import operator
+from dataclasses import dataclass
+from itertools import pairwise
 
 from pydantic import Field, ValidationError
 
 from greenflow_ray.config import CascadeConfig, Section
 from greenflow_ray.errors import ArtifactError, ConfigError
-from greenflow_ray.models.costing.flops import Flops
 from greenflow_ray.models.scorer import BareCorpusScorer, BareScorer, Scorer
 from greenflow_ray.support.files import whole
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Cost of a model: FLOPs for each scored item, and FLOPs once a request."""
+
+    per_item: int
+    per_request: int
+
+
+def layers(*widths: int) -> int:
+    """One row through fully connected layers of the given widths."""
+    return sum(2 * a * b for a, b in pairwise(widths))
 
 
 class Fit(Section):
@@ -32,28 +52,17 @@ class Fit(Section):
 
 
 class ModelCosts(Section):
-    """What calibration found of one model instance.
+    """What calibration found of one model instance."""
 
-    Attributes:
-        stage, name: which model it is.
-        key: digest of what was measured: weights, code, arguments, item scales and corpus.
-        sizes: numbers of items at which it was measured, for each request.
-        sharing: requests that are taken to share a call, hence its fixed part.
-        declared: what the scorer says of itself; None: it does not say.
-        counted: FLOPs that torch's counter saw; None: none.
-        timed: FLOP-equivalents: CPU-seconds × the reference's FLOP/s.
-        fit: the CPU-seconds themselves.
-    """
-
-    stage: str
+    stage: str  # which model it is
     name: str
-    key: str
-    sizes: tuple[int, ...]
-    sharing: int
-    declared: Flops | None
-    counted: Flops | None
-    timed: Flops
-    fit: Fit
+    key: str  # digest of what was measured: weights, code, arguments, item scales and corpus
+    sizes: tuple[int, ...]  # numbers of items at which it was measured, for each request
+    sharing: int  # requests that are taken to share a call, hence its fixed part
+    declared: Flops | None  # what the scorer says of itself; None: it does not say
+    counted: Flops | None  # FLOPs that torch's counter saw; None: none
+    timed: Flops  # FLOP-equivalents: CPU-seconds × the reference's FLOP/s
+    fit: Fit  # the CPU-seconds themselves
 
     @property
     def said(self) -> Flops | None:
@@ -63,10 +72,10 @@ class ModelCosts(Section):
     @property
     def speed(self) -> float | None:
         """FLOP/s that the model reaches at its widest; None where its FLOPs are not known."""
-        widest = self.sizes[-1]
         if self.said is None:
             return None
-        return (self.said.per_request + self.said.per_item * widest) / self.fit.seconds(widest, self.sharing)
+        flops = self.said.per_request + self.said.per_item * self.sizes[-1]
+        return flops / self.fit.seconds(self.sizes[-1], self.sharing)
 
 
 class Costs(Section):
@@ -120,30 +129,26 @@ def declared(scorer: BareScorer, name: str) -> Flops | None:
     """What a scorer says of itself, None if it says nothing. Raises ConfigError if that is no whole number from 0."""
     if not isinstance(scorer, Scorer):
         return None
-    said = {}
+    said = []
     for attribute in ("flops_per_item", "flops_per_request"):
         value = getattr(scorer, attribute)
         try:
-            said[attribute] = operator.index(value)
+            said.append(operator.index(value))
         except TypeError:
-            said[attribute] = -1
-        if said[attribute] < 0:
+            said.append(-1)
+        if said[-1] < 0:
             raise ConfigError(f"model {name!r}: {attribute} is {value!r}; give a whole number of FLOPs, 0 or more")
-    return Flops(said["flops_per_item"], said["flops_per_request"])
+    return Flops(*said)
 
 
-def costed(scorer: BareScorer, flops: Flops) -> Scorer:
+class Costed:
     """The same scorer, with these costs whatever it says itself; a corpus scorer stays one."""
-    return _Costed(scorer, flops)
 
-
-class _Costed:
     def __init__(self, scorer: BareScorer, flops: Flops) -> None:
         self.score = scorer.score
         if isinstance(scorer, BareCorpusScorer):
             self.score_corpus = scorer.score_corpus
-        self.flops_per_item = flops.per_item
-        self.flops_per_request = flops.per_request
+        self.flops_per_item, self.flops_per_request = flops.per_item, flops.per_request
 
 
 def cure(config: CascadeConfig) -> str:

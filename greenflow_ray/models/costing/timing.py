@@ -37,15 +37,10 @@ _WIDTH = 512
 
 @dataclass(frozen=True)
 class Point:
-    """One way to score the same requests.
+    """One way to score the same requests."""
 
-    Attributes:
-        run: does it once.
-        calls, requests, items: how many calls of ``score`` that is, for how many requests and scored items in all.
-    """
-
-    run: Callable[[], object]
-    calls: int
+    run: Callable[[], object]  # does it once
+    calls: int  # how many calls of ``score`` that is, for how many requests and scored items in all
     requests: int
     items: int
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from greenflow_ray.datasets.schema import Catalog
-from greenflow_ray.models.costing.flops import Flops, layers
+from greenflow_ray.models.costing.costs import Flops, layers
 from greenflow_ray.models.networks.din import Attentive, AttentiveArgs, embedded
 from greenflow_ray.models.networks.network import Tensors, pick
 from greenflow_ray.models.networks.tensors import Sizes, UserInputs

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from greenflow_ray.datasets.schema import Catalog
-from greenflow_ray.models.costing.flops import Flops, layers
+from greenflow_ray.models.costing.costs import Flops, layers
 from greenflow_ray.models.networks.network import Network, Tensors, mlp
 from greenflow_ray.models.networks.tensors import Feature, NetworkArgs, Sizes, UserInputs
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from greenflow_ray.datasets.schema import Catalog, RequestBatch
-from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.costing.costs import Flops
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes, UserInputs, popularity_features
 from greenflow_ray.ragged import Ragged
 
@@ -76,12 +76,7 @@ class Network(nn.Module, ABC):
         """Scores of every item, ``[B, n_items]``; recall models override it by something faster."""
         return self.match(users, tuple(t.expand(len(users[0]), *t.shape) for t in tables))
 
-    def training_step(
-        self,
-        inputs: UserInputs,
-        candidates: Tensor,
-        noise: Tensor,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor | None]:
+    def training_step(self, inputs: UserInputs, candidates: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
         """Scores of ``candidates``, int64 ``[B, n]``, and an auxiliary loss where the architecture has one.
 
         ``noise`` are uniformly drawn items, int64 ``[B, L]``, for the auxiliary loss.
@@ -98,9 +93,7 @@ class Network(nn.Module, ABC):
             sums = torch.zeros_like(self.content.weight).index_add(0, self.token_values, factors[owners])
             counts = torch.bincount(self.token_values, minlength=len(sums)).clamp(min=1).unsqueeze(1)
             self.content.weight.data.copy_(sums / counts)
-            rest = factors - F.embedding_bag(
-                self.token_values, self.content.weight.detach(), self.token_offsets, mode="mean"
-            )
+            rest = factors - self._content().detach()
         if self.args.sees("id"):
             self.identity.weight.data.copy_(rest)
 
@@ -108,28 +101,28 @@ class Network(nn.Module, ABC):
         """Content and identity of every item, ``[n_items, width]``."""
         vectors = torch.zeros(self.sizes.items, self.args.width)
         if self.args.sees("content") and len(self.token_values):
-            vectors = vectors + F.embedding_bag(self.token_values, self.content.weight, self.token_offsets, mode="mean")
+            vectors = vectors + self._content()
         if self.args.sees("id"):
             vectors = vectors + self.identity.weight
         return vectors
+
+    def _content(self) -> Tensor:
+        return F.embedding_bag(self.token_values, self.content.weight, self.token_offsets, mode="mean")
 
     def with_popularity(self, vectors: Tensor) -> Tensor:
         """Item vectors ``[n_items, width]``, joined by popularity if the network sees it."""
         return torch.cat([vectors, self.popularity], 1) if self.args.sees("popularity") else vectors
 
-    def _context(self, inputs: UserInputs) -> Tensor:
-        """Mean of the context tokens' vectors, weighted where tokens have weights, ``[B, context_width]``."""
-        if inputs.shares is None:
-            return F.embedding_bag(inputs.tokens, self.context.weight, inputs.offsets, mode="mean")
-        return F.embedding_bag(
-            inputs.tokens, self.context.weight, inputs.offsets, mode="sum", per_sample_weights=inputs.shares
-        )
-
     def user_vector(self, inputs: UserInputs, history: Tensor) -> Tensor:
-        """Context, mean of the ``history`` vectors ``[B, L, width]``, mean popularity: ``[B, user_width]``."""
+        """Context (a mean of tokens' vectors), means of ``history`` ``[B, L, width]`` and of popularity, joined."""
         parts = []
         if self.args.sees("context"):
-            parts.append(self._context(inputs))
+            shares, mode = inputs.shares, "mean" if inputs.shares is None else "sum"
+            parts.append(
+                F.embedding_bag(
+                    inputs.tokens, self.context.weight, inputs.offsets, mode=mode, per_sample_weights=shares
+                )
+            )
         if self.args.sees("history"):
             share = (inputs.mask / inputs.mask.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
             parts.append((history * share).sum(1))
@@ -199,10 +192,7 @@ class TorchCorpusScorer(TorchScorer):
     def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
         """Scores of every item, float32 ``[B, n_items]``."""
         with torch.inference_mode():
-            scores: npt.NDArray[np.float32] = (
-                self.network.match_corpus(self._users(requests), self.tables).float().numpy()
-            )
-            return scores
+            return np.asarray(self.network.match_corpus(self._users(requests), self.tables).float().numpy())
 
 
 def equal_blocks(candidates: Ragged, most: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from greenflow_ray.config import Section
 from greenflow_ray.datasets.schema import Catalog, Dataset, RequestBatch
-from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.costing.costs import Flops
 from greenflow_ray.ragged import Ragged
 
 Feature = Literal["context", "history", "content", "popularity", "id"]
@@ -76,21 +76,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class UserInputs:
-    """A batch of users as tensors.
+    """A batch of users as tensors."""
 
-    Attributes:
-        tokens: context tokens end to end, int64 ``[total]``; those we do not know become one last token.
-        offsets: start of every user's tokens, int64 ``[B]``.
-        history: item indices, oldest first, left-aligned, padded with 0, int64 ``[B, L]``.
-        mask: 1 where ``history`` holds an item, else 0, float32 ``[B, L]``.
-        shares: share of every token in its user's context, float32 ``[total]``; None: equal shares.
-    """
-
-    tokens: torch.Tensor
-    offsets: torch.Tensor
-    history: torch.Tensor
-    mask: torch.Tensor
-    shares: torch.Tensor | None = None
+    tokens: torch.Tensor  # context tokens end to end, int64 ``[total]``; those we do not know become one last token
+    offsets: torch.Tensor  # start of every user's tokens, int64 ``[B]``
+    history: torch.Tensor  # item indices, oldest first, left-aligned, padded with 0, int64 ``[B, L]``
+    mask: torch.Tensor  # 1 where ``history`` holds an item, else 0, float32 ``[B, L]``
+    shares: torch.Tensor | None = None  # of every token in its user's context, float32 ``[total]``; None: equal
 
     def to(self, dtype: torch.dtype) -> UserInputs:
         """The same with numbers of this type."""

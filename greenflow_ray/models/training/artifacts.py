@@ -1,18 +1,25 @@
-"""Trained models on disk: what lies beside their weights, and how they become scorers again."""
+"""Trained models: the four architectures by name, what lies beside weights, and how they become scorers again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import ValidationError
+
+from greenflow_ray.config import ModelConfig
 from greenflow_ray.datasets.schema import Catalog
-from greenflow_ray.errors import ArtifactError
-from greenflow_ray.models.networks import architectures
-from greenflow_ray.models.networks.network import TorchScorer, scorer_for
-from greenflow_ray.models.networks.tensors import Sizes
+from greenflow_ray.errors import ArtifactError, ConfigError
+from greenflow_ray.models.networks.dien import Dien
+from greenflow_ray.models.networks.din import Din
+from greenflow_ray.models.networks.dssm import Dssm
+from greenflow_ray.models.networks.network import Network, TorchScorer, scorer_for
+from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes
+from greenflow_ray.models.networks.ydnn import Ydnn
 from greenflow_ray.models.pool import catalog_digest
 from greenflow_ray.models.sealed import Manifest, fill, manifest_path, read_manifest, read_weights
 
+ARCHITECTURES: dict[str, type[Network]] = {"dssm": Dssm, "ydnn": Ydnn, "din": Din, "dien": Dien}
 _CURE = "run `greenflow train` again"
 
 
@@ -48,10 +55,35 @@ def load_scorer(weights: Path, catalog: Catalog, **args: Any) -> TorchScorer:
     if manifest.catalog != catalog_digest(catalog):
         raise ArtifactError(f"{weights}: trained for another corpus than the prepared data's; {_CURE}")
     given = {k: v for k, v in args.items() if k != "architecture"}
-    trained = architectures.parse_args(manifest.architecture, manifest.args, str(manifest_path(weights)))
-    if architectures.parse_args(manifest.architecture, {**manifest.args, **given}, str(weights)) != trained:
+    trained = _parsed(manifest.architecture, manifest.args, str(manifest_path(weights)))
+    if _parsed(manifest.architecture, {**manifest.args, **given}, str(weights)) != trained:
         raise ArtifactError(f"{weights}: trained with other args than the configuration's; {_CURE}")
     sizes = Sizes(len(catalog), len(catalog.vocabulary), manifest.user_tokens, manifest.history_length)
-    network = architectures.build(manifest.architecture, trained, sizes, catalog)
+    network = ARCHITECTURES[manifest.architecture](trained, sizes, catalog)
     fill(network, tensors, weights)
     return scorer_for(network)
+
+
+def resolve(model: ModelConfig) -> tuple[str, NetworkArgs]:
+    """Architecture and settings of a model: ``args.architecture``, or else what its name begins with.
+
+    Raises ConfigError for an unknown architecture or setting.
+    """
+    given = dict(model.args)
+    name = given.pop("architecture", next((a for a in ARCHITECTURES if model.name.startswith(a)), None))
+    if name not in ARCHITECTURES:
+        raise ConfigError(
+            f"model {model.name!r}: architecture {name!r} is unknown; set args.architecture to one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    return name, _parsed(name, given, f"model {model.name!r}")
+
+
+def _parsed(architecture: str, given: dict[str, Any], where: str) -> NetworkArgs:
+    """Settings of an architecture. Raises ConfigError naming the wrong key."""
+    try:
+        return ARCHITECTURES[architecture].Args.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(p) for p in ("args", *first["loc"]))
+        raise ConfigError(f"{where}: {place}: {first['msg']}; correct or remove it") from error

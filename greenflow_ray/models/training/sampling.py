@@ -28,23 +28,14 @@ _MIXED = 0.5
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's examples.
+    """One step's examples."""
 
-    Attributes:
-        inputs: the users.
-        candidates: ``T`` clicks, then non-clicks, int64 ``[B, T·(1 + negatives)]``.
-        labels: 1 for clicks, float32, same shape.
-        weights: 0 where the place is not used, float32, same shape.
-        shift: to be added to the scores before the loss, float32, same shape.
-        noise: uniformly drawn items, int64 ``[B, L]``, for auxiliary losses.
-    """
-
-    inputs: UserInputs
-    candidates: torch.Tensor
-    labels: torch.Tensor
-    weights: torch.Tensor
-    shift: torch.Tensor
-    noise: torch.Tensor
+    inputs: UserInputs  # the users
+    candidates: torch.Tensor  # ``T`` clicks, then non-clicks, int64 ``[B, T·(1 + negatives)]``
+    labels: torch.Tensor  # 1 for clicks, float32, same shape
+    weights: torch.Tensor  # 0 where the place is not used, float32, same shape
+    shift: torch.Tensor  # to be added to the scores before the loss, float32, same shape
+    noise: torch.Tensor  # uniformly drawn items, int64 ``[B, L]``, for auxiliary losses
 
 
 class Sampler:

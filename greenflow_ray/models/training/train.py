@@ -18,8 +18,6 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
 from greenflow_ray.models import pool, sealed
 from greenflow_ray.models.costing import costs
-from greenflow_ray.models.costing.flops import Flops
-from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.networks.network import Network, scorer_for
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes
 from greenflow_ray.models.scorer import AsRanked, BareScorer, vet
@@ -95,7 +93,7 @@ def with_costs(config: CascadeConfig, rows: Sequence[ModelRow], catalog: Catalog
 def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig) -> ModelRow:
     """The row of a model that is not ours to train."""
     scorer = pool.make_scorer(config, model, dataset.catalog)
-    flops = costs.declared(scorer, model.name) or Flops(0, 0)
+    flops = costs.declared(scorer, model.name) or costs.Flops(0, 0)
     score = float("nan")
     if not isinstance(scorer, AsRanked):
         score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
@@ -105,7 +103,7 @@ def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: Model
 def _train_one(
     config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig, report: Progress, *, force: bool
 ) -> ModelRow:
-    architecture, args = architectures.resolve(model)
+    architecture, args = artifacts.resolve(model)
     weights = pool.weights_path(config, model)
     digest = hashlib.sha256(
         f"{CODE_VERSION} {dataset.digest} {config.digest('training', 'seed', 'history_length')} {architecture} "
@@ -156,7 +154,7 @@ def fit(
     sampler = Sampler(dataset, clicks, settings, sizes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = architectures.build(architecture, args, sizes, dataset.catalog)
+        network = artifacts.ARCHITECTURES[architecture](args, sizes, dataset.catalog)
     network.warm_start(torch.from_numpy(click_factors(dataset, clicks, args.width)))
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     epochs = settings.epochs * args.passes

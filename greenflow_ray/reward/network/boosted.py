@@ -31,17 +31,11 @@ TREES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class BoostedRewards:
-    """Rewards of every chain from features.
+    """Rewards of every chain from features."""
 
-    Attributes:
-        mean: mean reward of every chain less the mean of all, float64 ``[J]``.
-        directions: orthonormal, float64 ``[K, J]``.
-        trees: one ensemble a direction, and a last one for the level (a row's mean).
-    """
-
-    mean: npt.NDArray[np.float64]
-    directions: npt.NDArray[np.float64]
-    trees: tuple[HistGradientBoostingRegressor, ...]
+    mean: npt.NDArray[np.float64]  # mean reward of every chain less the mean of all, float64 ``[J]``
+    directions: npt.NDArray[np.float64]  # orthonormal, float64 ``[K, J]``
+    trees: tuple[HistGradientBoostingRegressor, ...]  # one ensemble a direction, a last one for the level (row's mean)
 
     @classmethod
     def fit(

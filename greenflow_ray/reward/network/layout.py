@@ -12,28 +12,18 @@ from greenflow_ray.chains import ChainSpace
 
 @dataclass(frozen=True)
 class StageLayout:
-    """One stage, seen from all chains.
+    """One stage, seen from all chains."""
 
-    Attributes:
-        parents: for each distinct model prefix (m_1..m_k), the prefix (m_1..m_{k-1}) it extends, int64 ``[P_k]``.
-        models: the prefix's last model, index in the stage's pool, int64 ``[P_k]``.
-        pool: number of model instances of the stage.
-        scales: number of item scales, S_k.
-        codes: thermometer codes of the distinct item tuples of *earlier* stages, float32
-            ``[Q_k, sum (S_<k - 1)]``.
-        prefix: each chain's model prefix, int64 ``[J]``.
-        scale: each chain's item scale, int64 ``[J]``.
-        earlier: each chain's row of ``codes``, int64 ``[J]``.
-    """
-
+    # for each distinct model prefix (m_1..m_k), the prefix (m_1..m_{k-1}) it extends, int64 ``[P_k]``
     parents: npt.NDArray[np.int64]
-    models: npt.NDArray[np.int64]
-    pool: int
-    scales: int
+    models: npt.NDArray[np.int64]  # the prefix's last model, index in the stage's pool, int64 ``[P_k]``
+    pool: int  # number of model instances of the stage
+    scales: int  # number of item scales, S_k
+    # thermometer codes of the distinct item tuples of *earlier* stages, float32 ``[Q_k, sum (S_<k - 1)]``
     codes: npt.NDArray[np.float32]
-    prefix: npt.NDArray[np.int64]
-    scale: npt.NDArray[np.int64]
-    earlier: npt.NDArray[np.int64]
+    prefix: npt.NDArray[np.int64]  # each chain's model prefix, int64 ``[J]``
+    scale: npt.NDArray[np.int64]  # each chain's item scale, int64 ``[J]``
+    earlier: npt.NDArray[np.int64]  # each chain's row of ``codes``, int64 ``[J]``
 
 
 def layout(space: ChainSpace) -> tuple[StageLayout, ...]:

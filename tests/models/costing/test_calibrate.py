@@ -19,8 +19,7 @@ from greenflow_ray.datasets.schema import Catalog, Dataset, RequestBatch, Split
 from greenflow_ray.errors import ArtifactError, ConfigError, DataError
 from greenflow_ray.models.costing import costs
 from greenflow_ray.models.costing.calibrate import calibrate, sizes_of
-from greenflow_ray.models.costing.costs import Costs
-from greenflow_ray.models.costing.flops import Flops
+from greenflow_ray.models.costing.costs import Costs, Flops
 from greenflow_ray.models.costing.timing import Reference
 from greenflow_ray.models.pool import calibrated, chain_space, fingerprint, load_pool
 from greenflow_ray.models.scorer import CorpusScorer, Scorer

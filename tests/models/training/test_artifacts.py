@@ -14,9 +14,9 @@ from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Dataset
 from greenflow_ray.errors import ArtifactError, ConfigError
-from greenflow_ray.models.networks import architectures
 from greenflow_ray.models.pool import load_pool
 from greenflow_ray.models.sealed import manifest_path
+from greenflow_ray.models.training import artifacts
 from greenflow_ray.models.training.artifacts import load_scorer
 from greenflow_ray.models.training.train import train
 from tests.models.worlds import candidates, config, requests
@@ -105,12 +105,12 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_refused(run: Run) -> None
 
 
 def test_settings_are_read_strictly() -> None:
-    name, args = architectures.resolve(ModelConfig(name="din-small", args={"attention": 8, "mlp": [32, 16]}))
+    name, args = artifacts.resolve(ModelConfig(name="din-small", args={"attention": 8, "mlp": [32, 16]}))
     assert (name, args.model_dump()["attention"], args.model_dump()["mlp"]) == ("din", 8, (32, 16))
-    assert architectures.resolve(ModelConfig(name="x", args={"architecture": "dien"}))[0] == "dien"
+    assert artifacts.resolve(ModelConfig(name="x", args={"architecture": "dien"}))[0] == "dien"
     with pytest.raises(ConfigError, match=r"model 'x': architecture None is unknown; set args\.architecture"):
-        architectures.resolve(ModelConfig(name="x"))
+        artifacts.resolve(ModelConfig(name="x"))
     with pytest.raises(ConfigError, match=r"model 'din': args\.heads: Extra inputs"):
-        architectures.resolve(ModelConfig(name="din", args={"heads": 2}))
+        artifacts.resolve(ModelConfig(name="din", args={"heads": 2}))
     with pytest.raises(ConfigError, match=r"args\.features"):
-        architectures.resolve(ModelConfig(name="din", args={"features": ["price"]}))
+        artifacts.resolve(ModelConfig(name="din", args={"features": ["price"]}))
