@@ -35,10 +35,7 @@ class ChainRunner:
     """
 
     def __init__(self, space: ChainSpace, pool: Mapping[str, Scorer], n_items: int, exposure: int) -> None:
-        self.space = space
-        self.pool = pool
-        self.n_items = n_items
-        self.exposure = exposure
+        self.space, self.pool, self.n_items, self.exposure = space, pool, n_items, exposure
         self._chains: dict[Prefix, int] = {
             tuple((c.model, c.items) for c in chain.choices): j for j, chain in enumerate(space.chains)
         }
@@ -60,35 +57,25 @@ class ChainRunner:
             mine = [p for p in prefixes if p[-1][0] == model.name]
             if not mine:
                 continue
-            if isinstance(self.pool[model.name], AsRanked):  # its order is its parent's, not one of its own
-                for prefix in mine:
-                    self._as_ranked(places[prefix[:-1]], prefix, last, following, out)
-                continue
-            needed = np.zeros((len(requests), self.n_items), dtype=bool)
-            for parent in dict.fromkeys(p[:-1] for p in mine):
-                widest = max(p[-1][1] for p in mine if p[:-1] == parent)
-                # Nobody has been ranked before the first stage: it takes every item that is not in the history.
-                needed |= places[parent] < (ABSENT if k == 0 else widest)
-            order = self._ordered(requests, model.name, needed, whole=k == 0)
+            ranked = isinstance(self.pool[model.name], AsRanked)  # its order is its parent's, not one of its own
+            # Nobody has been ranked before the first stage: it takes every item that is not in the history.
+            limits = {p: int(ABSENT) if k == 0 and not ranked else p[-1][1] for p in mine}
+            if not ranked:
+                needed = np.zeros((len(requests), self.n_items), dtype=bool)
+                for parent in dict.fromkeys(p[:-1] for p in mine):
+                    needed |= places[parent] < max(limits[p] for p in mine if p[:-1] == parent)
+                order = self._ordered(requests, model.name, needed, whole=k == 0)
             for prefix in mine:
-                limit = int(ABSENT) if k == 0 else prefix[-1][1]
+                before = places[prefix[:-1]]
+                if ranked:
+                    order = np.argsort(before, axis=1, kind="stable").astype(np.int32)
                 if last:
                     held = out[:, self._chains[prefix]]
                 else:
                     held = following[prefix] = np.full((len(requests), self.n_items), ABSENT, dtype=np.int32)
-                _keep(order, places[prefix[:-1]], limit, last, held)
+                _keep(order, before, limits[prefix], last, held)
         if not last:
             self._descend(requests, k + 1, following, out)
-
-    def _as_ranked(self, parent: I32, prefix: Prefix, last: bool, following: dict[Prefix, I32], out: I32) -> None:
-        """What a stage without a model keeps: the first of its parent's order."""
-        kept = np.where(parent < prefix[-1][1], parent, ABSENT)
-        if not last:
-            following[prefix] = kept
-            return
-        first = np.argsort(kept, axis=1, kind="stable")[:, : self.exposure].astype(np.int32)
-        held = np.take_along_axis(kept, first, axis=1) < ABSENT
-        out[:, self._chains[prefix], : first.shape[1]] = np.where(held, first, -1)
 
     def _ordered(self, requests: RequestBatch, name: str, needed: npt.NDArray[np.bool_], *, whole: bool) -> I32:
         """The ``needed`` items of every request, best first by model ``name``, then -1; int32 ``[B, most]``."""
@@ -131,7 +118,7 @@ def realised_clicks(
     *,
     exposures: Sequence[int] = (),
     batch: int = BATCH,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> npt.NDArray[np.int16]:
     """Clicks of every user of ``clicks`` among the items that every chain exposes, int16 ``[n, J]``.
 
@@ -161,7 +148,7 @@ def expected_clicks(
     *,
     exposures: Sequence[int],
     batch: int = BATCH,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> F32:
     """Expected clicks of ``users`` (table rows) where every click's probability is known.
 
@@ -175,6 +162,5 @@ def expected_clicks(
         worth = np.pad(probabilities(users[rows]), ((0, 0), (0, 1)))  # the last column is no item's: index -1
         gained = np.take_along_axis(worth, exposed.reshape(len(rows), -1), axis=1).reshape(exposed.shape)
         out[:, rows] = np.moveaxis(np.cumsum(gained, axis=2)[:, :, cuts], 2, 0)
-        if progress is not None:
-            progress(int(rows[-1]) + 1, n)
+        progress(int(rows[-1]) + 1, n)
     return out

@@ -15,8 +15,7 @@ from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.models.sealed import Manifest, fill, read_manifest, read_weights, save
 from greenflow_ray.reward.network.fast import FastReward
-from greenflow_ray.reward.network.layout import layout
-from greenflow_ray.reward.network.model import RewardNet
+from greenflow_ray.reward.network.model import RewardNet, layout
 from greenflow_ray.reward.traits import RewardFeatures
 
 WEIGHTS = "reward.safetensors"

@@ -23,7 +23,7 @@ from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.grid import ChainRunner, realised_clicks
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import RewardSamples, fit
-from greenflow_ray.reward.network.layout import layout
+from greenflow_ray.reward.network.model import layout
 from greenflow_ray.reward.stored import WEIGHTS, RewardManifest, save_reward
 from greenflow_ray.reward.traits import FACTORS, RewardFeatures
 from greenflow_ray.support.keep import digest, kept
@@ -82,7 +82,7 @@ def train_reward(
         validation,
         config.reward,
         config.seed,
-        lambda epoch, epochs, _: progress("fitting the reward model", epoch / epochs),
+        lambda epoch, epochs: progress("fitting the reward model", epoch / epochs),
     )
     progress("fitting the reward model", 1.0)
     predicted = net.evaluate(validation.features)

@@ -14,8 +14,7 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.models.sealed import read_manifest
 from greenflow_ray.reward.network.fast import FastReward
-from greenflow_ray.reward.network.layout import layout
-from greenflow_ray.reward.network.model import RewardNet
+from greenflow_ray.reward.network.model import RewardNet, layout
 from greenflow_ray.reward.stored import FACTORS, WEIGHTS, NetworkReward, RewardManifest, load_reward
 from greenflow_ray.reward.traits import RewardFeatures
 from tests.reward.storing import store

@@ -18,7 +18,7 @@ from greenflow_ray.evaluation.work import CODE_VERSION, Grid, Loaded, grid_path,
 from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import LoggedSamples, RewardSamples, fit
-from greenflow_ray.reward.network.layout import layout
+from greenflow_ray.reward.network.model import layout
 from greenflow_ray.reward.teaching import describe_requests, distilled
 from greenflow_ray.support.keep import digest, kept
 

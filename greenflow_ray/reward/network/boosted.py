@@ -45,7 +45,7 @@ class BoostedRewards:
         seed: int,
         *,
         components: int = COMPONENTS,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, int], None] = lambda *_: None,
     ) -> BoostedRewards:
         """Fit to ``features`` ``[n, F]`` and realised ``clicks`` ``[n, J]``."""
         level = clicks.mean(axis=1, dtype=np.float64)
@@ -61,13 +61,11 @@ class BoostedRewards:
         with threadpool_limits(1):
             for i, target in enumerate(targets.T):
                 trees.append(HistGradientBoostingRegressor(**TREES, random_state=seed).fit(features, target))
-                if progress is not None:
-                    progress(i + 1, targets.shape[1])
+                progress(i + 1, targets.shape[1])
         return cls(mean, directions, tuple(trees))
 
     def evaluate(self, features: F32) -> F32:
         """Rewards, float32 ``[n, J]``, of ``features`` ``[n, F]``."""
         with threadpool_limits(1):
             found = np.column_stack([tree.predict(features) for tree in self.trees])
-        rewards: F32 = (self.mean + found[:, :-1] @ self.directions + found[:, -1:]).astype(np.float32)
-        return rewards
+        return np.asarray(self.mean + found[:, :-1] @ self.directions + found[:, -1:], dtype=np.float32)

@@ -16,8 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from greenflow_ray.reward.network.layout import StageLayout
-from greenflow_ray.reward.network.model import BASES, BOOST, UNBOUND, UNIT, RewardNet, StageUplift
+from greenflow_ray.reward.network.model import BASES, BOOST, UNBOUND, UNIT, RewardNet, StageLayout, StageUplift
 from greenflow_ray.support.jit import fused
 
 F32 = npt.NDArray[np.float32]

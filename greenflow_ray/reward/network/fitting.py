@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from greenflow_ray.config import RewardConfig
-from greenflow_ray.reward.network.layout import StageLayout
-from greenflow_ray.reward.network.model import RewardNet
+from greenflow_ray.reward.network.model import RewardNet, StageLayout
 
 BATCH = 256
 PATIENCE = 12
@@ -75,7 +74,7 @@ def fit(
     validation: RewardSamples,
     config: RewardConfig,
     seed: int,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> RewardNet:
     """Train on ``train``, keep the epoch that is best on ``validation``, and scale to what ``train`` earned."""
     with torch.random.fork_rng():
@@ -105,8 +104,7 @@ def fit(
         net.eval()
         with torch.no_grad():
             value = float(centred_loss(net(vx), vy, config.centred))
-        if progress is not None:
-            progress(epoch + 1, config.epochs, value)
+        progress(epoch + 1, config.epochs)
         since += 1
         if value < best:
             best, best_state, since = value, copy.deepcopy(net.state_dict()), 0

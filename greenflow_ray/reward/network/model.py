@@ -15,7 +15,7 @@ Three gaps of the published design are closed by construction:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import RewardConfig
-from greenflow_ray.reward.network.layout import StageLayout
 
 BASES: dict[str, Callable[[Tensor], Tensor]] = {
     "log1p": torch.log1p,
@@ -35,11 +35,53 @@ BASES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Increasing concave functions on ``v >= 0`` with ``phi(0) = 0``."""
 
-
 RISE, BOOST = -2.0, -3.0
 """Where the heads of steps and lifts begin, before softplus."""
 UNBOUND, UNIT = 2.3, 0.5413
 """Without monotonicity a step begins at ``RISE + UNBOUND``, slightly rising; softplus(UNIT) = 1."""
+
+
+@dataclass(frozen=True)
+class StageLayout:
+    """One stage, seen from all chains."""
+
+    # for each distinct model prefix (m_1..m_k), the prefix (m_1..m_{k-1}) it extends, int64 ``[P_k]``
+    parents: npt.NDArray[np.int64]
+    models: npt.NDArray[np.int64]  # the prefix's last model, index in the stage's pool, int64 ``[P_k]``
+    pool: int  # number of model instances of the stage
+    scales: int  # number of item scales, S_k
+    # thermometer codes of the distinct item tuples of *earlier* stages, float32 ``[Q_k, sum (S_<k - 1)]``
+    codes: npt.NDArray[np.float32]
+    prefix: npt.NDArray[np.int64]  # each chain's model prefix, int64 ``[J]``
+    scale: npt.NDArray[np.int64]  # each chain's item scale, int64 ``[J]``
+    earlier: npt.NDArray[np.int64]  # each chain's row of ``codes``, int64 ``[J]``
+
+
+def layout(space: ChainSpace) -> tuple[StageLayout, ...]:
+    """The layout of every stage, in order. Every item scale has a code of its own."""
+    own = [np.searchsorted(sorted(stage.scales), space.items[:, k]) for k, stage in enumerate(space.stages)]
+    scale = np.stack(own, axis=1)
+    stages: list[StageLayout] = []
+    previous = np.zeros((1, 0), dtype=np.int64)
+    for k, stage in enumerate(space.stages):
+        prefixes, prefix = np.unique(space.models[:, : k + 1], axis=0, return_inverse=True)
+        parents = np.array([int(np.flatnonzero((previous == row[:-1]).all(axis=1))[0]) for row in prefixes])
+        tuples, earlier = np.unique(scale[:, :k], axis=0, return_inverse=True)
+        codes = [np.arange(1, len(s.scales)) <= tuples[:, [i]] for i, s in enumerate(space.stages[:k])]
+        stages.append(
+            StageLayout(
+                parents=parents,
+                models=prefixes[:, -1].astype(np.int64),
+                pool=len(stage.pool),
+                scales=len(stage.scales),
+                codes=np.concatenate([np.zeros((len(tuples), 0)), *codes], axis=1, dtype=np.float32),
+                prefix=np.asarray(prefix, dtype=np.int64).reshape(-1),
+                scale=scale[:, k].astype(np.int64),
+                earlier=np.asarray(earlier, dtype=np.int64).reshape(-1),
+            )
+        )
+        previous = prefixes.astype(np.int64)
+    return tuple(stages)
 
 
 class StageUplift(nn.Module):
@@ -54,8 +96,7 @@ class StageUplift(nn.Module):
 
     def __init__(self, stage: StageLayout, config: RewardConfig) -> None:
         super().__init__()
-        self.stage = stage
-        self.monotone = config.monotone
+        self.stage, self.monotone = stage, config.monotone
         self.bases: tuple[str, ...] = config.bases if config.multi_basis else ("identity",)
         width, n_bases, earlier = config.hidden, len(self.bases), stage.codes.shape[1]
         self.embed = nn.Embedding(stage.pool, width)
@@ -64,19 +105,19 @@ class StageUplift(nn.Module):
         self.start = nn.Linear(width, n_bases)
         self.rise = nn.Linear(width, n_bases * max(stage.scales - 1, 0)) if stage.scales > 1 else None
         self.boost = nn.Linear(width, n_bases * earlier) if earlier else None
-        self._constant("codes", stage.codes.T.copy())
-        self._constant("models", stage.models)
-        self._constant("parents", stage.parents)
-        self._constant("prefix", stage.prefix)
-        self._constant("own", stage.prefix * stage.scales + stage.scale)
-        self._constant("earlier", stage.prefix * stage.codes.shape[0] + stage.earlier)
+        constants = {  # they move with the module but are rebuilt from the chain space, not stored
+            "codes": stage.codes.T.copy(),
+            "models": stage.models,
+            "parents": stage.parents,
+            "prefix": stage.prefix,
+            "own": stage.prefix * stage.scales + stage.scale,
+            "earlier": stage.prefix * stage.codes.shape[0] + stage.earlier,
+        }
+        for name, array in constants.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
         for head, value in ((self.weight, 0.0), (self.start, -1.0), (self.rise, RISE), (self.boost, BOOST)):
             if head is not None:
                 nn.init.constant_(head.bias, value)
-
-    def _constant(self, name: str, value: npt.NDArray[Any]) -> None:
-        """A tensor that moves with the module but is rebuilt from the chain space, not stored."""
-        self.register_buffer(name, torch.from_numpy(value), persistent=False)
 
     def forward(self, state: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """From two ``[B, P_{k-1}, H]`` to the uplift of every chain, ``[B, J]``, and the next state ``[B, P_k, H]``."""
@@ -117,8 +158,7 @@ class RewardNet(nn.Module):
 
     def __init__(self, stages: Sequence[StageLayout], features: int, config: RewardConfig) -> None:
         super().__init__()
-        self.recursive = config.recursive
-        hidden = config.hidden
+        self.recursive, hidden = config.recursive, config.hidden
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
         self.register_buffer("scale", torch.ones(()))
@@ -144,18 +184,14 @@ class RewardNet(nn.Module):
     def evaluate(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """:meth:`forward` on arrays, without gradients."""
         with torch.inference_mode():
-            out: npt.NDArray[np.float32] = self(torch.from_numpy(features)).numpy()
-        return out
+            return np.asarray(self(torch.from_numpy(features)).numpy())
 
     @property
     def flops_per_request(self) -> int:
         """Multiply-adds of the linear layers, counted as two, for one request."""
-        count = _products(self.trunk)
-        for uplift in self.uplifts:
-            count += len(uplift.models) * (_products(uplift) + len(uplift.bases) * uplift.codes.numel())
-        return 2 * count
 
+        def products(module: nn.Module) -> int:
+            return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Linear))
 
-def _products(module: nn.Module) -> int:
-    """Multiply-adds of a module's linear layers for one row."""
-    return sum(layer.weight.numel() for layer in module.modules() if isinstance(layer, nn.Linear))
+        stages = (len(s.models) * (products(s) + len(s.bases) * s.codes.numel()) for s in self.uplifts)
+        return 2 * (products(self.trunk) + sum(stages))

@@ -14,8 +14,7 @@ from greenflow_ray.config import RewardConfig
 from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.pricing.kernels.choice import PriceDirective, choose, request_hashes
 from greenflow_ray.reward.network.fast import CHUNK, FastReward
-from greenflow_ray.reward.network.layout import layout
-from greenflow_ray.reward.network.model import BASES, RewardNet
+from greenflow_ray.reward.network.model import BASES, RewardNet, layout
 from greenflow_ray.reward.stored import load_reward
 from greenflow_ray.reward.traits import RewardFeatures
 from tests.examples import many

@@ -10,8 +10,7 @@ from greenflow_ray.config import RewardConfig
 from greenflow_ray.reward.calibration import calibrate, field_rce
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import LoggedSamples, RewardSamples, centred_loss, fit, logged_loss
-from greenflow_ray.reward.network.layout import layout
-from greenflow_ray.reward.network.model import RewardNet
+from greenflow_ray.reward.network.model import RewardNet, layout
 from greenflow_ray.reward.teaching import distilled
 from tests.worlds import make_world
 

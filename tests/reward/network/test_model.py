@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenflow_ray.config import RewardConfig
-from greenflow_ray.reward.network.layout import layout
-from greenflow_ray.reward.network.model import BASES, RewardNet
+from greenflow_ray.reward.network.model import BASES, RewardNet, layout
 from tests.worlds import make_world
 
 SPACE = make_world().space
