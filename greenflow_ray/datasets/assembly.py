@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.config import DataConfig, SplitConfig
-from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
+from greenflow_ray.datasets.schema import I64, Catalog, Clicks, Dataset, Split, Users
 from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 from greenflow_ray.ragged import Ragged
@@ -21,10 +21,10 @@ class Interactions:
     """What a reader of some format hands over; every event counts as a click."""
 
     name: str  # name of the data set
-    users: npt.NDArray[np.int64]  # outside id of the user of every event, int64 ``[events]``
-    items: npt.NDArray[np.int64]  # outside id of the item of every event, int64 ``[events]``
+    users: I64  # outside id of the user of every event, int64 ``[events]``
+    items: I64  # outside id of the item of every event, int64 ``[events]``
     # when it happened, in any unit that orders a user's events, int64 ``[events]``; None: unknown
-    times: npt.NDArray[np.int64] | None
+    times: I64 | None
     # ``field=value`` names by user id; arrays where there are very many
     user_tokens: Mapping[int, Sequence[str]] | TokensById = field(default_factory=dict)
     # ``field=value`` names by item id; arrays where there are very many
@@ -79,12 +79,7 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
 
 
 def joined(
-    users: TokensById,
-    items: TokensById,
-    history: Ragged,
-    held_out: Ragged,
-    split: npt.NDArray[np.int8],
-    since: npt.NDArray[np.int64],
+    users: TokensById, items: TokensById, history: Ragged, held_out: Ragged, split: npt.NDArray[np.int8], since: I64
 ) -> tuple[Catalog, Users, dict[Split, Clicks]]:
     """The schema's parts; popularity is the share of training users who clicked, and nobody else's clicks count."""
     table = Users(users.ids, split, users.tokens, users.vocabulary, history, since, users.weights)
@@ -112,7 +107,7 @@ def split_users(n_users: int, shares: SplitConfig, seed: int) -> npt.NDArray[np.
     return split
 
 
-def _order(source: Interactions, seed: int, view: int) -> npt.NDArray[np.int64]:
+def _order(source: Interactions, seed: int, view: int) -> I64:
     """Events by user, then by time (ties: as in the file); without times at random, otherwise in each view."""
     keys: npt.NDArray[Any] | None = source.times
     if keys is None:
@@ -120,7 +115,7 @@ def _order(source: Interactions, seed: int, view: int) -> npt.NDArray[np.int64]:
     return np.lexsort((keys, source.users)).astype(np.int64, copy=False)  # stable: ties keep their order
 
 
-def _first_of_pairs(users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _first_of_pairs(users: I64, items: I64) -> I64:
     """Positions of the first event of every (user, item) pair, in order; ``users`` is sorted."""
     by_pair = np.lexsort((items, users))  # stable: the first of a pair comes first
     new = np.ones(len(users), dtype=np.bool_)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import RequestBatch, Users
+from greenflow_ray.datasets.schema import I64, Mask, RequestBatch, Users
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
 
@@ -20,7 +19,7 @@ class FeatureSource(Protocol):
     catalog, context tokens those of the prepared vocabulary; models take tokens beyond it for one unknown token.
     """
 
-    def lookup(self, user_ids: npt.NDArray[np.int64]) -> RequestBatch:
+    def lookup(self, user_ids: I64) -> RequestBatch:
         """Features of ``user_ids``, int64 ``[B]``, one row each in that order, an id may come more than once."""
         ...
 
@@ -31,19 +30,14 @@ class TableFeatures:
     def __init__(self, users: Users) -> None:
         self._users = users
 
-    def lookup(self, user_ids: npt.NDArray[np.int64]) -> RequestBatch:
+    def lookup(self, user_ids: I64) -> RequestBatch:
         """Binary search by id, O(B log n); rows of unknown ids are empty."""
         ids = np.asarray(user_ids, dtype=np.int64)
         rows, known = np.empty(len(ids), np.int64), np.empty(len(ids), np.bool_)
         _find(self._users.user_ids, ids, rows, known)
         return self.rows(rows, ids, known)
 
-    def rows(
-        self,
-        rows: npt.NDArray[np.int64],
-        ids: npt.NDArray[np.int64] | None = None,
-        known: npt.NDArray[np.bool_] | None = None,
-    ) -> RequestBatch:
+    def rows(self, rows: I64, ids: I64 | None = None, known: Mask | None = None) -> RequestBatch:
         """Features of table rows; where ``known`` is false the row is made empty."""
         if ids is None:
             ids = self._users.user_ids[rows]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
+from greenflow_ray.datasets.schema import I64
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 
@@ -144,7 +144,7 @@ def header(path: Path, delimiter: str = ",") -> list[str]:
     return [name.strip().strip('"') for name in first.rstrip("\r\n").split(delimiter)]
 
 
-def integers(path: Path, name: str, column: Any, first: int = 1) -> npt.NDArray[np.int64]:
+def integers(path: Path, name: str, column: Any, first: int = 1) -> I64:
     """A pyarrow column as int64; text that spells integers is fine.
 
     ``first`` is the number of its first row in the file. Raises DataError naming the first bad row.

@@ -14,6 +14,12 @@ import numpy.typing as npt
 
 from greenflow_ray.ragged import Ragged
 
+I64 = npt.NDArray[np.int64]
+I32 = npt.NDArray[np.int32]
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
 
 class Split(IntEnum):
     """What a user serves for; every user belongs to exactly one."""
@@ -35,15 +41,15 @@ class Catalog:
         popularity: share of *training* users who clicked the item, float32 ``[n_items]``.
     """
 
-    item_ids: npt.NDArray[np.int64]
+    item_ids: I64
     tokens: Ragged
     vocabulary: tuple[str, ...]
-    popularity: npt.NDArray[np.float32]
+    popularity: F32
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
-    def by_popularity(self) -> npt.NDArray[np.int32]:
+    def by_popularity(self) -> I32:
         """All items, most clicked first, ties by index, int32 ``[n_items]``: the order of last resort."""
         return np.argsort(-self.popularity, kind="stable").astype(np.int32)
 
@@ -62,18 +68,18 @@ class Users:
         weights: how much each context token counts, float32 aligned with ``tokens.values``; None: all one.
     """
 
-    user_ids: npt.NDArray[np.int64]
+    user_ids: I64
     split: npt.NDArray[np.int8]
     tokens: Ragged
     vocabulary: tuple[str, ...]
     history: Ragged
-    since: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float32] | None = None
+    since: I64
+    weights: F32 | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)
 
-    def of(self, split: Split) -> npt.NDArray[np.int64]:
+    def of(self, split: Split) -> I64:
         """Row indices of the users of ``split``."""
         return np.flatnonzero(self.split == split)
 
@@ -82,7 +88,7 @@ class Users:
 class Clicks:
     """Held-out clicks of some users: ``items`` has one row for each entry of ``users`` (row indices, increasing)."""
 
-    users: npt.NDArray[np.int64]
+    users: I64
     items: Ragged
 
 
@@ -115,11 +121,11 @@ class RequestBatch:
         weights: how much each context token counts, float32 aligned with ``tokens.values``; None: all one.
     """
 
-    user_ids: npt.NDArray[np.int64]
-    known: npt.NDArray[np.bool_]
+    user_ids: I64
+    known: Mask
     tokens: Ragged
     history: Ragged
-    weights: npt.NDArray[np.float32] | None = None
+    weights: F32 | None = None
 
     def __len__(self) -> int:
         return len(self.user_ids)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from greenflow_ray.datasets.schema import F32, I32, I64
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
 
@@ -22,13 +23,13 @@ from greenflow_ray.support.jit import kernel
 class TokensById:
     """Tokens of users or items by outside id."""
 
-    ids: npt.NDArray[np.int64]  # distinct outside ids in any order, int64 ``[n]``
+    ids: I64  # distinct outside ids in any order, int64 ``[n]``
     tokens: Ragged  # tokens of every id, in the order of ``ids``: indices into ``vocabulary``
     vocabulary: tuple[str, ...]  # readable name of every token, ``field=value``
-    weights: npt.NDArray[np.float32] | None = None  # float32, of every one of ``tokens.values``; None: all one
+    weights: F32 | None = None  # float32, of every one of ``tokens.values``; None: all one
 
     @classmethod
-    def from_columns(cls, ids: npt.NDArray[np.int64], columns: Mapping[str, npt.NDArray[Any]]) -> TokensById:
+    def from_columns(cls, ids: I64, columns: Mapping[str, npt.NDArray[Any]]) -> TokensById:
         """One value an id and column; the vocabulary is sorted within each field."""
         vocabulary: list[str] = []
         rows = []
@@ -47,7 +48,7 @@ class TokensById:
         tokens = Ragged.from_rows([[index[name] for name in row] for row in rows.values()])
         return cls(np.array(list(rows), dtype=np.int64), tokens, vocabulary)
 
-    def of(self, wanted: npt.NDArray[np.int64]) -> TokensById:
+    def of(self, wanted: I64) -> TokensById:
         """Rows of the ``wanted`` ids, int64 ``[m]``, none where an id is unknown; of the vocabulary what they use."""
         order = np.argsort(self.ids, kind="stable")
         known = np.zeros(len(wanted), dtype=np.bool_)
@@ -79,7 +80,7 @@ class Column:
 
     values: Any  # integers or text, all rows end to end, a pyarrow array ``[total]``
     lengths: npt.NDArray[Any] | None = None  # how many values every row has, ``[rows]``; None: one each
-    weights: npt.NDArray[np.float32] | None = None  # of every value, float32 ``[total]``; None: all one
+    weights: F32 | None = None  # of every value, float32 ``[total]``; None: all one
 
 
 class TokenColumns:
@@ -87,13 +88,13 @@ class TokenColumns:
 
     def __init__(self, fields: tuple[str, ...]) -> None:
         self._fields = fields
-        self._ids: list[npt.NDArray[np.int64]] = []
+        self._ids: list[I64] = []
         self._values: dict[str, list[Any]] = {name: [] for name in fields}
-        self._lengths: dict[str, list[npt.NDArray[np.int32]]] = {name: [] for name in fields}
-        self._weights: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in fields}
+        self._lengths: dict[str, list[I32]] = {name: [] for name in fields}
+        self._weights: dict[str, list[F32]] = {name: [] for name in fields}
         self._weighted = False
 
-    def add(self, ids: npt.NDArray[np.int64], columns: Mapping[str, Column]) -> None:
+    def add(self, ids: I64, columns: Mapping[str, Column]) -> None:
         """Add rows: their ids, which must not come twice, and every field's values."""
         self._ids.append(ids)
         for name in self._fields:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import Users
+from greenflow_ray.datasets.schema import I64, Users
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def field_rce(
     return float(np.sum(size[some] * np.abs(gap[some]) / clicks[some]) / size[some].sum())
 
 
-def fields_of(users: Users, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.int64]]:
+def fields_of(users: Users, rows: I64) -> dict[str, I64]:
     """Fields to calibrate by: each context field (a user's first token of it), and fifths of history length."""
     names = np.array([name.split("=", 1)[0] for name in users.vocabulary])
     tokens = users.tokens.take(rows)
@@ -57,9 +57,7 @@ def fields_of(users: Users, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArra
     return fields
 
 
-def calibrate(
-    realised: npt.NDArray[Any], predicted: npt.NDArray[np.floating], fields: dict[str, npt.NDArray[np.int64]]
-) -> Calibration:
+def calibrate(realised: npt.NDArray[Any], predicted: npt.NDArray[np.floating], fields: dict[str, I64]) -> Calibration:
     """Compare ``[n, J]`` realised clicks with predictions for the same users and chains."""
     y, p = (np.asarray(a, dtype=np.float64) for a in (realised, predicted))
     each = {name: field_rce(y, p, values) for name, values in fields.items()}

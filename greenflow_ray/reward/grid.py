@@ -10,13 +10,10 @@ import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import Clicks, RequestBatch
+from greenflow_ray.datasets.schema import F32, I32, I64, Clicks, Mask, RequestBatch
 from greenflow_ray.models.scorer import AsRanked, CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
-
-I32 = npt.NDArray[np.int32]
-F32 = npt.NDArray[np.float32]
 
 BATCH = 64
 """Users that are served side by side."""
@@ -77,7 +74,7 @@ class ChainRunner:
         if not last:
             self._descend(requests, k + 1, following, out)
 
-    def _ordered(self, requests: RequestBatch, name: str, needed: npt.NDArray[np.bool_], *, whole: bool) -> I32:
+    def _ordered(self, requests: RequestBatch, name: str, needed: Mask, *, whole: bool) -> I32:
         """The ``needed`` items of every request, best first by model ``name``, then -1; int32 ``[B, most]``."""
         scorer = self.pool[name]
         lengths = needed.sum(axis=1)
@@ -128,7 +125,7 @@ def realised_clicks(
     places = np.zeros(clicks.users.max(initial=-1) + 1, dtype=np.int64)
     places[clicks.users] = np.arange(len(clicks.users))
 
-    def liked(users: npt.NDArray[np.int64]) -> F32:
+    def liked(users: I64) -> F32:
         mine = clicks.items.take(places[users])
         worth = np.zeros((len(users), runner.n_items), dtype=np.float32)
         worth[mine.row_ids, mine.values] = 1
@@ -143,8 +140,8 @@ def realised_clicks(
 def expected_clicks(
     runner: ChainRunner,
     features: TableFeatures,
-    users: npt.NDArray[np.int64],
-    probabilities: Callable[[npt.NDArray[np.int64]], F32],
+    users: I64,
+    probabilities: Callable[[I64], F32],
     *,
     exposures: Sequence[int],
     batch: int = BATCH,

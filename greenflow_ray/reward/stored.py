@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import RewardConfig
-from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.datasets.schema import F32, Catalog, RequestBatch
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.models.sealed import Manifest, fill, read_manifest, read_weights, save
 from greenflow_ray.reward.network.fast import FastReward
@@ -45,14 +43,12 @@ class NetworkReward:
         self._features = features
         self.flops_per_request = net.flops_per_request
 
-    def predict(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
+    def predict(self, requests: RequestBatch) -> F32:
         """Expected clicks of every chain, float32 ``[B, J]``."""
         return self._net.evaluate(self._features(requests))
 
 
-def save_reward(
-    folder: Path, net: RewardNet, factors: npt.NDArray[np.float32], manifest: RewardManifest
-) -> RewardManifest:
+def save_reward(folder: Path, net: RewardNet, factors: F32, manifest: RewardManifest) -> RewardManifest:
     """Write the network's weights and its features' item vectors; returns the manifest with their checksum."""
     return save(folder / WEIGHTS, {**net.state_dict(), FACTORS: torch.from_numpy(factors)}, manifest)
 

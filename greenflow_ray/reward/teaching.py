@@ -12,7 +12,7 @@ import numpy.typing as npt
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import Dataset, Split
+from greenflow_ray.datasets.schema import F32, I64, Dataset, Split
 from greenflow_ray.datasets.storage import load_clicks
 from greenflow_ray.errors import DataError
 from greenflow_ray.models import sealed
@@ -65,7 +65,7 @@ def train_reward(
     features = TableFeatures(dataset.users)
     describe = describe_requests(config, dataset)
     runner = ChainRunner(space, pool, len(dataset.catalog), config.exposure)
-    rows: dict[Split, npt.NDArray[np.int64]] = {}
+    rows: dict[Split, I64] = {}
     samples: dict[Split, RewardSamples] = {}
     for split in (Split.REWARD, Split.VALIDATION):
         rows[split], clicks = sample_clicks(config, dataset, runner, split, progress)
@@ -103,9 +103,7 @@ def describe_requests(config: CascadeConfig, dataset: Dataset) -> RewardFeatures
     return RewardFeatures.of(dataset.catalog, len(dataset.users.vocabulary), click_factors(dataset, clicks, FACTORS))
 
 
-def distilled(
-    teacher: BoostedRewards, labelled: npt.NDArray[np.float32], unlabelled: npt.NDArray[np.float32]
-) -> RewardSamples:
+def distilled(teacher: BoostedRewards, labelled: F32, unlabelled: F32) -> RewardSamples:
     """What the teacher expects of labelled and unlabelled requests, features ``[n, F]`` and ``[m, F]``.
 
     A network that is fitted to noisy clicks follows the noise; fitted to the trees' smooth answer, on more requests
@@ -117,7 +115,7 @@ def distilled(
 
 def sample_clicks(
     config: CascadeConfig, dataset: Dataset, runner: ChainRunner, split: Split, progress: Progress = silent
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int16]]:
+) -> tuple[I64, npt.NDArray[np.int16]]:
     """User rows ``[n]`` of a split and their realised clicks under every chain, ``[n, J]``.
 
     Kept in the run's folder while data, weights and chains stay the same, for running all chains takes a while.

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.datasets.schema import F32, I32, Catalog, RequestBatch
 from greenflow_ray.support.jit import kernel
-
-F32 = npt.NDArray[np.float32]
 
 PROFILE_TOKENS = 32
 """Content tokens, by frequency in the corpus, whose share of the history is a feature of its own."""
@@ -44,7 +41,7 @@ class RewardFeatures:
     # per item, its frequent content tokens, its vector, that vector's square norm, log popularity and its square,
     # float32 ``[n_items, P + Q + 3]``
     profile: F32
-    context: npt.NDArray[np.int32]  # column of every context token, -1 where it has none, int32 ``[vocabulary]``
+    context: I32  # column of every context token, -1 where it has none, int32 ``[vocabulary]``
     columns: int  # number of context columns
 
     @classmethod

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from greenflow_ray.datasets.reading import Meter, blocks, empty
+from greenflow_ray.datasets.schema import F32, I64, Mask
 from greenflow_ray.errors import DataError
-
-Ints = npt.NDArray[np.int64]
 
 _CUT_OFF = "the line is cut off: mend it or download the file again"
 _FIELD = re.compile(r"([0-9]{1,7})(?:_([0-9]{1,2}))?")
@@ -51,11 +49,11 @@ class Lines(NamedTuple):
     ``cells`` are all columns of the first line, then of the second …, binary; a last column ends as its line does.
     """
 
-    numbers: Ints
+    numbers: I64
     cells: Any
     columns: int
 
-    def column(self, index: int, rows: Ints | None = None) -> Any:
+    def column(self, index: int, rows: I64 | None = None) -> Any:
         """One column of all lines, or of ``rows``."""
         rows = np.arange(len(self.numbers)) if rows is None else rows
         return self.cells.take(pa.array(rows * self.columns + index))
@@ -65,10 +63,10 @@ class Lines(NamedTuple):
 class Features:
     """Feature lists of some lines, end to end."""
 
-    rows: Ints  # position of the line among those parsed, int64 ``[total]``
-    fields: Ints  # ``109_14`` as 10914, ``206`` as 20600, int64 ``[total]``
-    ids: Ints  # feature ids, int64 ``[total]``
-    values: npt.NDArray[np.float32]  # float32 ``[total]``; one where none is written
+    rows: I64  # position of the line among those parsed, int64 ``[total]``
+    fields: I64  # ``109_14`` as 10914, ``206`` as 20600, int64 ``[total]``
+    ids: I64  # feature ids, int64 ``[total]``
+    values: F32  # float32 ``[total]``; one where none is written
 
 
 def read_lines(path: Path, meter: Meter, columns: int, shape: str) -> Iterator[Lines]:
@@ -94,7 +92,7 @@ def read_lines(path: Path, meter: Meter, columns: int, shape: str) -> Iterator[L
         raise empty(path, shape)
 
 
-def flags(path: Path, lines: Lines, index: int, name: str) -> npt.NDArray[np.bool_]:
+def flags(path: Path, lines: Lines, index: int, name: str) -> Mask:
     """A column of 0 and 1, bool ``[lines]``. Raises DataError naming the line."""
     column = lines.column(index)
     on, off = (pc.equal(column, digit).to_numpy(zero_copy_only=False) for digit in (b"1", b"0"))
@@ -105,7 +103,7 @@ def flags(path: Path, lines: Lines, index: int, name: str) -> npt.NDArray[np.boo
     return np.asarray(on, dtype=np.bool_)
 
 
-def features(path: Path, lines: Lines, chosen: Ints, style: Style, announced: int | None = None) -> Features:
+def features(path: Path, lines: Lines, chosen: I64, style: Style, announced: int | None = None) -> Features:
     """Parse the feature lists of the ``chosen`` lines, which are their last columns.
 
     ``announced`` is the column that says how many features the line has, if one does. Raises DataError naming the
@@ -131,7 +129,7 @@ def _count(listed: bytes, style: Style) -> int:
     return listed.count(style.between) + 1 if listed.strip() else 0
 
 
-def _parsed(lists: Sequence[bytes], style: Style) -> tuple[Ints, Ints, npt.NDArray[np.float32]] | None:
+def _parsed(lists: Sequence[bytes], style: Style) -> tuple[I64, I64, F32] | None:
     """Fields, ids and values of all features; None if one is malformed or missing."""
     total = sum(_count(listed, style) for listed in lists)
     text = b"".join(lists).translate(style.exchange, b"\r")

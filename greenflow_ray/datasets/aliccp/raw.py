@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from greenflow_ray.datasets.aliccp import parse
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import Meter
+from greenflow_ray.datasets.schema import I64
 from greenflow_ray.datasets.tokens import Column, TokenColumns
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
@@ -40,12 +40,7 @@ PROFILE_FIELDS = {
     "group": 12200,
     "profile": 12100,
 }
-HISTORY_FIELDS = {
-    "category_history": 10914,
-    "shop_history": 11014,
-    "brand_history": 12714,
-    "intention_history": 15014,
-}
+HISTORY_FIELDS = {"category_history": 10914, "shop_history": 11014, "brand_history": 12714, "intention_history": 15014}
 USER_FIELDS = {**PROFILE_FIELDS, **HISTORY_FIELDS}
 
 SKELETON = "sample_id,click,conversion,common_feature_index,feature_num,feature_list"
@@ -56,7 +51,6 @@ IMPOSSIBLE = "conversion without click"
 _LOST = "click without common features"
 _NAMELESS = "click without user or item"
 
-Ints = npt.NDArray[np.int64]
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -66,12 +60,12 @@ class Gathered:
     def __init__(self) -> None:
         self.user_columns = TokenColumns(tuple(USER_FIELDS))
         self.item_columns = TokenColumns(tuple(ITEM_FIELDS))
-        self.users: list[Ints] = []
-        self.items: list[Ints] = []
+        self.users: list[I64] = []
+        self.items: list[I64] = []
         self.dropped = dict.fromkeys((IMPOSSIBLE, _LOST, _NAMELESS), 0)
         self._known: dict[str, set[int]] = {"user": set(), "item": set()}
 
-    def new(self, kind: str, ids: Ints) -> Ints:
+    def new(self, kind: str, ids: I64) -> I64:
         """Positions of the first appearance of every id that was not met before; −1 is no id."""
         distinct, first = np.unique(ids, return_index=True)
         known = self._known[kind]
@@ -79,7 +73,7 @@ class Gathered:
         known.update(ids[fresh].tolist())
         return np.sort(np.array(fresh, dtype=np.int64))
 
-    def events(self, users: Ints, items: Ints) -> None:
+    def events(self, users: I64, items: I64) -> None:
         """Add clicks; those without user or item are dropped and counted."""
         good = (users >= 0) & (items >= 0)
         self.dropped[_NAMELESS] += int(np.count_nonzero(~good))
@@ -149,14 +143,14 @@ def read_inline(path: Path, progress: Progress = silent) -> Interactions:
     return gathered.interactions(path.stem)
 
 
-def clicked(path: Path, lines: parse.Lines, gathered: Gathered) -> Ints:
+def clicked(path: Path, lines: parse.Lines, gathered: Gathered) -> I64:
     """Rows of a block that are clicks; counts those that are impossible."""
     click, conversion = parse.flags(path, lines, 1, "click"), parse.flags(path, lines, 2, "conversion")
     gathered.dropped[IMPOSSIBLE] += int(np.count_nonzero(conversion & ~click))
     return np.flatnonzero(click)
 
 
-def only(found: parse.Features, field: int, count: int) -> Ints:
+def only(found: parse.Features, field: int, count: int) -> I64:
     """Id of a field that has one a row (the first, if more), int64 ``[count]``; −1 where it is missing."""
     out = np.full(count, -1, dtype=np.int64)
     mine = np.flatnonzero(found.fields == field)[::-1]  # written last to first: the first stays
@@ -164,7 +158,7 @@ def only(found: parse.Features, field: int, count: int) -> Ints:
     return out
 
 
-def keep(gathered: Gathered, kind: str, ids: Ints, found: parse.Features) -> None:
+def keep(gathered: Gathered, kind: str, ids: I64, found: parse.Features) -> None:
     """Keep the features of users or items that were not met before; ``ids`` has one of every row of ``found``."""
     fresh = gathered.new(kind, ids)
     if not len(fresh):
@@ -181,7 +175,7 @@ def keep(gathered: Gathered, kind: str, ids: Ints, found: parse.Features) -> Non
     (gathered.user_columns if kind == "user" else gathered.item_columns).add(ids[fresh], columns)
 
 
-def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[Ints, Any]:
+def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[I64, Any]:
     """Item of every click, and the key of its common features, as a dictionary array."""
     items, owners = [], []
     for lines in parse.read_lines(path, meter, 6, SKELETON):
@@ -197,7 +191,7 @@ def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[Ints, An
     return np.concatenate([_NONE, *items]), keys.dictionary_encode()
 
 
-def _common(path: Path, wanted: Sequence[bytes], gathered: Gathered, meter: Meter) -> Ints:
+def _common(path: Path, wanted: Sequence[bytes], gathered: Gathered, meter: Meter) -> I64:
     """User of every ``wanted`` key, −1 where the row names none, −2 where there is no row; keeps features."""
     places = {key: place for place, key in enumerate(wanted)}
     users = np.full(len(wanted), -2, dtype=np.int64)
@@ -212,7 +206,7 @@ def _common(path: Path, wanted: Sequence[bytes], gathered: Gathered, meter: Mete
     return users
 
 
-def _check_weights(path: Path, lines: parse.Lines, chosen: Ints, found: parse.Features) -> None:
+def _check_weights(path: Path, lines: parse.Lines, chosen: I64, found: parse.Features) -> None:
     bad = np.flatnonzero((found.values < 0) & np.isin(found.fields, tuple(HISTORY_FIELDS.values())))
     if len(bad):
         line = lines.numbers[chosen[found.rows[bad[0]]]]

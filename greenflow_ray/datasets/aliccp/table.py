@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from greenflow_ray.datasets.aliccp import raw
-from greenflow_ray.datasets.aliccp.raw import Gathered, Ints
+from greenflow_ray.datasets.aliccp.raw import Gathered
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import INT, REAL, Meter, header, rows
+from greenflow_ray.datasets.schema import I64
 from greenflow_ray.datasets.tokens import Column
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
@@ -63,7 +64,7 @@ def _add(path: Path, batch: Any, start: int, gathered: Gathered) -> None:
     gathered.events(users, items)
 
 
-def _column(path: Path, batch: Any, name: str, fresh: Ints) -> Column:
+def _column(path: Path, batch: Any, name: str, fresh: I64) -> Column:
     if name not in batch.schema.names:
         return Column(pa.array([], pa.int64()), np.zeros(len(fresh), dtype=np.int32))
     weights = None

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import INT, TEXT, Meter, header, rows
+from greenflow_ray.datasets.schema import I64
 from greenflow_ray.datasets.tokens import Column, TokenColumns, TokensById, strings
 from greenflow_ray.support.progress import Progress, silent
 
@@ -32,7 +32,6 @@ VIDEO_FIELDS = ("video_type", "upload_type", "music_type", "tag", "author_id")
 
 MISSING = "no log_standard_*.csv; give KuaiRand's folder, or its data/ below"
 _SHAPE = "user_id,video_id,…,time_ms,is_click,… in integers"
-Ints = npt.NDArray[np.int64]
 
 
 def _logs(path: Path) -> list[Path]:
@@ -80,7 +79,7 @@ def _clicked(files: Sequence[Path], meter: Meter, shown: list[int]) -> Iterator[
             yield batch.filter(pc.equal(batch.column("is_click"), 1))
 
 
-def _features(files: Sequence[Path], key: str, fields: Sequence[str], ids: Ints, meter: Meter) -> TokensById:
+def _features(files: Sequence[Path], key: str, fields: Sequence[str], ids: I64, meter: Meter) -> TokensById:
     """Tokens of the users or videos that were met; a field that a file does not have is left out."""
     if not files:
         return TokenColumns(()).finish()
@@ -116,7 +115,7 @@ def _column(name: str, column: pa.Array, authors: pa.Array | None) -> Column:
     return strings(column)
 
 
-def _frequent_authors(files: Sequence[Path], met: Ints) -> pa.Array:
+def _frequent_authors(files: Sequence[Path], met: I64) -> pa.Array:
     """Authors of at least two of the ``met`` videos, as text; reads the files once more."""
     authors = []
     quiet = Meter(files)

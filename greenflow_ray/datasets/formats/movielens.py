@@ -12,17 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import INT, Meter, empty, integers, lines, malformed, rows
+from greenflow_ray.datasets.schema import I64
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
-
-Array = npt.NDArray[np.int64]
 
 GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
@@ -98,7 +95,7 @@ def read(path: Path, progress: Progress = silent) -> Interactions:
     )
 
 
-def _pairs(path: Path) -> tuple[Array, Array, None]:
+def _pairs(path: Path) -> tuple[I64, I64, None]:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from greenflow_ray.config import DataConfig
 from greenflow_ray.datasets.assembly import joined, split_users
-from greenflow_ray.datasets.schema import Clicks, Dataset, Split
+from greenflow_ray.datasets.schema import F32, F64, I64, Clicks, Dataset, Split
 from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.ragged import Ragged
@@ -38,22 +37,20 @@ _DIM, _HIDDEN = 6, 4
 _BLOCK = 512
 _FIELDS = {"gender": 2, "age": 7, "consumption": 3, "works": 2, "geography": 5}
 
-Array = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Truth:
     """The known click model: ``probability = sigmoid(users · items + offset)``."""
 
-    users: Array  # factors of every user, float32 ``[n_users, d]``
-    items: Array  # factors of every item, float32 ``[n_items, d]``
-    offset: Array  # logit of an item of average appeal, float32 ``[n_users]``
+    users: F32  # factors of every user, float32 ``[n_users, d]``
+    items: F32  # factors of every item, float32 ``[n_items, d]``
+    offset: F32  # logit of an item of average appeal, float32 ``[n_users]``
 
-    def logits(self, user_rows: npt.NDArray[np.int64]) -> Array:
+    def logits(self, user_rows: I64) -> F32:
         """Logits of a click, float32 ``[n, n_items]``, for rows of the users table."""
         return np.asarray(self.users[user_rows] @ self.items.T + self.offset[user_rows, None])
 
-    def probabilities(self, user_rows: npt.NDArray[np.int64]) -> Array:
+    def probabilities(self, user_rows: I64) -> F32:
         """Probability that each user would click each item, float32 ``[n, n_items]``, for rows of the users table."""
         return np.asarray(np.reciprocal(np.float32(1) + np.exp(-self.logits(user_rows))))
 
@@ -90,19 +87,19 @@ def generate(data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Sp
     return Dataset("synthetic", True, True, seed, digest, catalog, users), clicks, truth
 
 
-def _ids(n: int) -> npt.NDArray[np.int64]:
+def _ids(n: int) -> I64:
     return np.arange(1, n + 1, dtype=np.int64)
 
 
-def _unit(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _unit(x: F64) -> F64:
     return np.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True))
 
 
-def _standard(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _standard(x: F64) -> F64:
     return np.asarray((x - x.mean(0)) / x.std(0))
 
 
-def _items(n: int, rng: np.random.Generator) -> tuple[Array, TokensById, npt.NDArray[np.int64]]:
+def _items(n: int, rng: np.random.Generator) -> tuple[F32, TokensById, I64]:
     """Item factors ``[n, d]``: content, popularity, hidden; tokens; categories. Shops and brands specialise."""
     sizes = rng.zipf(1.6, _CATEGORIES).clip(1, 12).astype(float) + 2
     category = rng.choice(_CATEGORIES, n, p=sizes / sizes.sum())
@@ -126,7 +123,7 @@ def _items(n: int, rng: np.random.Generator) -> tuple[Array, TokensById, npt.NDA
     return factors.astype(np.float32), tokens, category
 
 
-def _context(n: int, rng: np.random.Generator) -> tuple[dict[str, npt.NDArray[np.int64]], TokensById]:
+def _context(n: int, rng: np.random.Generator) -> tuple[dict[str, I64], TokensById]:
     fields = {name: rng.choice(m, n, p=rng.dirichlet(np.full(m, 4.0))) for name, m in _FIELDS.items()}
     # The profile group follows age and gender, with noise: segments as a platform would compute them.
     noise = rng.random(n) < 0.3
@@ -135,9 +132,7 @@ def _context(n: int, rng: np.random.Generator) -> tuple[dict[str, npt.NDArray[np
     return fields, TokensById.from_columns(_ids(n), fields)
 
 
-def _tastes(
-    context: dict[str, npt.NDArray[np.int64]], items: Array, category: npt.NDArray[np.int64], rng: np.random.Generator
-) -> tuple[Array, Array]:
+def _tastes(context: dict[str, I64], items: F32, category: I64, rng: np.random.Generator) -> tuple[F32, F32]:
     """User factors ``[n, d]``, and the hidden part of the older taste."""
     group, level = context["group"], context["consumption"]
     n = len(group)
@@ -158,16 +153,16 @@ def _tastes(
     return factors.astype(np.float32), (older * weights[:, 2:] * spread).astype(np.float32)
 
 
-def _activity(context: dict[str, npt.NDArray[np.int64]], rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _activity(context: dict[str, I64], rng: np.random.Generator) -> F64:
     """Expected clicks in the best twenty, float64 ``[n]``: about 8, heavy-tailed, by age and geography."""
     n = len(context["age"])
     shift = 0.25 * rng.normal(size=_FIELDS["age"])[context["age"]]
     shift += 0.15 * rng.normal(size=_FIELDS["geography"])[context["geography"]]
-    level: npt.NDArray[np.float64] = 8.0 * np.exp(shift + 0.35 * rng.normal(size=n))
+    level: F64 = 8.0 * np.exp(shift + 0.35 * rng.normal(size=n))
     return np.clip(level, 1.0, 16.0)
 
 
-def _offsets(factors: Array, items: Array, activity: npt.NDArray[np.float64]) -> Array:
+def _offsets(factors: F32, items: F32, activity: F64) -> F32:
     """The logit offset at which the best :data:`TOP` items bring ``activity`` expected clicks, by bisection."""
     out = np.empty(len(factors), dtype=np.float32)
     for rows in np.split(np.arange(len(factors)), range(_BLOCK, len(factors), _BLOCK)):
@@ -182,15 +177,13 @@ def _offsets(factors: Array, items: Array, activity: npt.NDArray[np.float64]) ->
     return out
 
 
-def _history_lengths(n_users: int, n_items: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+def _history_lengths(n_users: int, n_items: int, rng: np.random.Generator) -> I64:
     """Heavy-tailed lengths, median about 40; three users in a hundred are new."""
     lengths = np.exp(np.log(40) + 0.8 * rng.normal(size=n_users)).astype(np.int64)
     return np.where(rng.random(n_users) < 0.03, 0, np.minimum(lengths, min(240, n_items // 4)))
 
 
-def _events(
-    truth: Truth, older: Array, lengths: npt.NDArray[np.int64], rng: np.random.Generator
-) -> tuple[Ragged, Ragged]:
+def _events(truth: Truth, older: F32, lengths: I64, rng: np.random.Generator) -> tuple[Ragged, Ragged]:
     """Histories (drawn without replacement, odds as clicks, older ones by the older taste) and held-out clicks."""
     history, held_out = [], []
     for rows in np.split(np.arange(len(lengths)), range(_BLOCK, len(lengths), _BLOCK)):

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from greenflow_ray.datasets.assembly import Interactions
 from greenflow_ray.datasets.reading import INT, Meter, integers
+from greenflow_ray.datasets.schema import I64
 from greenflow_ray.datasets.tokens import Column, TokenColumns, TokensById, strings
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
@@ -36,8 +36,6 @@ WEIGHT = ".weight"
 MISSING = "no interactions.parquet; give a folder that holds one with user_id and item_id"
 
 _PLAIN = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string, pa.types.is_null)
-
-Ints = npt.NDArray[np.int64]
 
 
 def _parts(path: Path) -> list[Path]:
@@ -57,7 +55,7 @@ def read(path: Path, progress: Progress = silent) -> Interactions:
     """Read the tables in record batches. Raises DataError naming file, row or column, and cure."""
     files = _parts(path)
     meter = Meter(source_files(path), progress, f"data: reading {path.name}")
-    parts: dict[str, list[Ints]] = {"user_id": [], "item_id": [], "time": []}
+    parts: dict[str, list[I64]] = {"user_id": [], "item_id": [], "time": []}
     timed = {file: "time" in _schema(file).names for file in files}
     if len(set(timed.values())) > 1:
         without = next(file for file, held in timed.items() if not held)
@@ -85,7 +83,7 @@ def read(path: Path, progress: Progress = silent) -> Interactions:
     )
 
 
-def _clock(times: Ints) -> float | None:
+def _clock(times: I64) -> float | None:
     """Seconds or milliseconds since 1970, told by magnitude (for the summary only); None: neither."""
     newest = int(times.max()) if len(times) else 0
     return 1.0 if 10**8 < newest < 10**10 else 1e-3 if 10**11 < newest < 10**13 else None
@@ -165,7 +163,7 @@ def _column(path: Path, batch: Any, name: str, first: int, *, weighted: bool) ->
     return Column(one.values, kept, values[one.lengths] if weighted else None)
 
 
-def _text(path: Path, name: str, column: Any, numbers: Ints) -> Any:
+def _text(path: Path, name: str, column: Any, numbers: I64) -> Any:
     """Values as text; ``numbers`` are their rows in the file."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_floating(kind):

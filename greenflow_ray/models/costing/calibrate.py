@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 from torch.utils.flop_counter import FlopCounterMode
 
 from greenflow_ray.config import CascadeConfig, StageConfig
 from greenflow_ray.datasets.features import FeatureSource
-from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.datasets.schema import F32, F64, I64, Catalog, RequestBatch
 from greenflow_ray.errors import DataError
 from greenflow_ray.models import pool
 from greenflow_ray.models.costing.costs import Costs, Fit, Flops, ModelCosts, declared
@@ -35,14 +34,12 @@ from greenflow_ray.models.selection import keep_best
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.progress import Progress, part, silent
 
-Ids = npt.NDArray[np.int64]
-
 
 def calibrate(
     config: CascadeConfig,
     catalog: Catalog,
     features: FeatureSource,
-    users: Ids,
+    users: I64,
     *,
     clock: Clock = time.process_time,
     reference: Reference | None = None,
@@ -63,7 +60,7 @@ def calibrate(
     n_models = sum(len(stage.pool) for stage in config.stages)
     measured: list[ModelCosts] = []
     keys = cost_keys(config, catalog)
-    references: list[npt.NDArray[np.float64]] = []
+    references: list[F64] = []
     standard = reference or matrix_product()
 
     def naming(name: str) -> Progress:
@@ -147,7 +144,7 @@ def first_candidates(stage: StageConfig, catalog: Catalog, batch: int) -> Ragged
     return Ragged.from_lengths(np.tile(items.astype(np.int32), batch), np.full(batch, widest))
 
 
-def best(scores: npt.NDArray[np.float32], requests: RequestBatch, candidates: Ragged, keep: int) -> Ragged:
+def best(scores: F32, requests: RequestBatch, candidates: Ragged, keep: int) -> Ragged:
     """The best ``keep`` candidates of every request, best first, without what its user has already had."""
     seen = requests.history
     width = 1 + max(int(candidates.values.max(initial=0)), int(seen.values.max(initial=0)))
@@ -164,13 +161,13 @@ class Asking:
         self._n_items = n_items
         self.corpus = scorer if first and isinstance(scorer, BareCorpusScorer) else None
 
-    def __call__(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+    def __call__(self, requests: RequestBatch, candidates: Ragged) -> F32:
         """Scores as the scorer returns them: of ``candidates``, or ``[B, n_items]``."""
         if self.corpus is not None and len(candidates.values) == self._n_items * len(requests):
             return self.corpus.score_corpus(requests)
         return self._scorer.score(requests, candidates)
 
-    def vetted(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+    def vetted(self, requests: RequestBatch, candidates: Ragged) -> F32:
         """Scores of ``candidates``, float32 ``[total]``. Raises ConfigError if they are not what they must be."""
         scores = self(requests, candidates)
         if self.corpus is None or len(candidates.values) < self._n_items * len(requests):
@@ -180,7 +177,7 @@ class Asking:
 
 
 def make_points(
-    score: Asking, features: FeatureSource, users: Ids, candidates: Ragged, sizes: Sequence[int], sharing: int
+    score: Asking, features: FeatureSource, users: I64, candidates: Ragged, sizes: Sequence[int], sharing: int
 ) -> list[Point]:
     """All of ``users`` scored one by one, ``sharing`` at a time, and at once; for each number of items in ``sizes``."""
     points = []

@@ -12,11 +12,11 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
+from greenflow_ray.datasets.schema import F64
 from greenflow_ray.models.costing.costs import Fit
 from greenflow_ray.support.progress import Progress, silent
 
@@ -61,7 +61,7 @@ def matrix_product() -> Reference:
 
 def time_points(
     points: Sequence[Point], reference: Reference, clock: Clock = time.process_time, progress: Progress = silent
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[F64, F64]:
     """Seconds of every point, ``[P]``, medians over rounds; and seconds of the reference in every round.
 
     Every other round goes backwards, so that a machine that slows down or speeds up favours no point.
@@ -73,7 +73,7 @@ def time_points(
         began = clock()
         run()
         repeats.append(min(1000, max(1, ceil(SHORTEST / max(clock() - began, 1e-6)))))
-    rounds: list[npt.NDArray[np.float64]] = []
+    rounds: list[F64] = []
     began = clock()
     while len(rounds) < FEWEST or (len(rounds) < ROUNDS and clock() - began < PATIENCE):
         seconds = np.zeros(len(work))
@@ -89,7 +89,7 @@ def time_points(
     return np.median(found[:, :-1], axis=0), found[:, -1]
 
 
-def fit(points: Sequence[Point], values: npt.NDArray[np.float64]) -> Fit:
+def fit(points: Sequence[Point], values: F64) -> Fit:
     """The line ``calls·a + requests·b + items·c`` nearest to ``values``, ``[P]``, with no part below zero.
 
     Least squares of relative errors: a point of microseconds counts as much as one of seconds. What the points cannot

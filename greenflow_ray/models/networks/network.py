@@ -12,12 +12,11 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from greenflow_ray.datasets.schema import Catalog, RequestBatch
+from greenflow_ray.datasets.schema import F32, I64, Catalog, RequestBatch
 from greenflow_ray.models.costing.costs import Flops
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes, UserInputs, popularity_features
 from greenflow_ray.ragged import Ragged
@@ -165,7 +164,7 @@ class TorchScorer:
         inputs = UserInputs.of(requests, self.network.sizes).to(self._dtype)
         return self.network.users(inputs, self.tables)
 
-    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
+    def score(self, requests: RequestBatch, candidates: Ragged) -> F32:
         """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``.
 
         Requests with equally many candidates are matched together, as dense blocks: a batch holds few distinct item
@@ -189,13 +188,13 @@ class TorchScorer:
 class TorchCorpusScorer(TorchScorer):
     """A :class:`TorchScorer` whose network can score the whole corpus in one product."""
 
-    def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
+    def score_corpus(self, requests: RequestBatch) -> F32:
         """Scores of every item, float32 ``[B, n_items]``."""
         with torch.inference_mode():
             return np.asarray(self.network.match_corpus(self._users(requests), self.tables).float().numpy())
 
 
-def equal_blocks(candidates: Ragged, most: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def equal_blocks(candidates: Ragged, most: int) -> list[tuple[I64, I64]]:
     """Part the rows by length, and by ``most`` values: the rows ``[g]`` and where their values lie ``[g, length]``.
 
     None is empty; a longer row is a block of its own.

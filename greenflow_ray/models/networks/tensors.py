@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import Field
 
 from greenflow_ray.config import Section
-from greenflow_ray.datasets.schema import Catalog, Dataset, RequestBatch
+from greenflow_ray.datasets.schema import F32, Catalog, Dataset, RequestBatch
 from greenflow_ray.models.costing.costs import Flops
 from greenflow_ray.ragged import Ragged
 
@@ -100,7 +99,7 @@ class UserInputs:
         tokens: Ragged,
         history: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
         sizes: Sizes,
-        weights: npt.NDArray[np.float32] | None = None,
+        weights: F32 | None = None,
     ) -> UserInputs:
         """Tensors of context tokens, weighted if need be, and a padded history ``[B, L]`` (-1: none)."""
         held = history >= 0
@@ -113,10 +112,10 @@ class UserInputs:
         )
 
 
-def shares(tokens: Ragged, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def shares(tokens: Ragged, weights: F32) -> F32:
     """Weights scaled to sum to one in every row of ``tokens``, float32 ``[total]``; a row of zeros stays zero."""
     sums = np.bincount(tokens.row_ids, weights, minlength=len(tokens))
-    out: npt.NDArray[np.float32] = (weights / np.where(sums > 0, sums, 1.0)[tokens.row_ids]).astype(np.float32)
+    out: F32 = (weights / np.where(sums > 0, sums, 1.0)[tokens.row_ids]).astype(np.float32)
     return out
 
 

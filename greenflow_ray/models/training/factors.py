@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
-from greenflow_ray.datasets.schema import Clicks, Dataset
+from greenflow_ray.datasets.schema import F32, I64, Clicks, Dataset
 
 
-def click_factors(dataset: Dataset, clicks: Clicks, width: int) -> npt.NDArray[np.float32]:
+def click_factors(dataset: Dataset, clicks: Clicks, width: int) -> F32:
     """:func:`item_factors` of the users in ``clicks`` (training users: nobody else's clicks may count).
 
     Which items are clicked together, known before the first step: identity embeddings start here, and need a fraction
@@ -23,9 +22,7 @@ def click_factors(dataset: Dataset, clicks: Clicks, width: int) -> npt.NDArray[n
     return item_factors(rows, items, (len(history), n), width)
 
 
-def item_factors(
-    rows: npt.NDArray[np.int64], items: npt.NDArray[np.int64], shape: tuple[int, int], width: int
-) -> npt.NDArray[np.float32]:
+def item_factors(rows: I64, items: I64, shape: tuple[int, int], width: int) -> F32:
     """Item vectors, float32 ``[n_items, width]``, from distinct (user, item) pairs of a matrix ``[users, n_items]``.
 
     Columns beyond the matrix's rank are zero.
@@ -37,5 +34,5 @@ def item_factors(
     _, strength, right = randomized_svd(matrix, rank, n_oversamples=16, n_iter=4, random_state=0)
     factors = np.zeros((shape[1], width))
     factors[:, : len(right)] = (right * np.sqrt(strength)[:, None]).T
-    scaled: npt.NDArray[np.float32] = (0.1 * factors / max(factors.std(), 1e-9)).astype(np.float32)
+    scaled: F32 = (0.1 * factors / max(factors.std(), 1e-9)).astype(np.float32)
     return scaled

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from greenflow_ray.config import TrainingConfig
-from greenflow_ray.datasets.schema import Clicks, Dataset
+from greenflow_ray.datasets.schema import I64, Clicks, Dataset, Mask
 from greenflow_ray.models.networks.tensors import Sizes, UserInputs
 from greenflow_ray.ragged import Ragged
 
@@ -69,7 +68,7 @@ class Sampler:
         """Batches of an epoch."""
         return -(-min(len(self._with_events), self._settings.max_users) // self._settings.batch_users)
 
-    def _batch(self, users: npt.NDArray[np.int64], rng: np.random.Generator) -> Batch:
+    def _batch(self, users: I64, rng: np.random.Generator) -> Batch:
         width, limit = self._sizes.history, self._settings.targets_per_user
         history = np.full((len(users), width), -1, dtype=np.int32)
         drawn = []
@@ -100,16 +99,16 @@ class Sampler:
             torch.from_numpy(rng.integers(self._sizes.items, size=history.shape)),
         )
 
-    def _is_clicked(self, users: npt.NDArray[np.int64], items: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _is_clicked(self, users: I64, items: I64) -> Mask:
         keys = users[:, None] * self._sizes.items + items
         found = np.searchsorted(self._clicked, keys).clip(max=len(self._clicked) - 1)
-        same: npt.NDArray[np.bool_] = self._clicked[found] == keys
+        same: Mask = self._clicked[found] == keys
         return same
 
 
 def evaluation_pairs(
     clicks: Clicks, history: Ragged, n_items: int, rng: np.random.Generator, *, per_user: int = 40
-) -> tuple[npt.NDArray[np.int64], Ragged, Ragged]:
+) -> tuple[I64, Ragged, Ragged]:
     """Validation candidates: of every user with a click, up to ``per_user`` clicks and as many uniform non-clicks.
 
     Returns positions in ``clicks`` of the users, their clicks and their non-clicks (never in history or clicks).

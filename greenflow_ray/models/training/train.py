@@ -8,14 +8,13 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
 from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
+from greenflow_ray.datasets.schema import F32, Catalog, Clicks, Dataset, Split
 from greenflow_ray.models import pool, sealed
 from greenflow_ray.models.costing import costs
 from greenflow_ray.models.networks.network import Network, scorer_for
@@ -48,11 +47,7 @@ class ModelRow:
 
 
 def train(
-    config: CascadeConfig,
-    *,
-    force: bool = False,
-    only: Collection[str] | None = None,
-    progress: Progress = silent,
+    config: CascadeConfig, *, force: bool = False, only: Collection[str] | None = None, progress: Progress = silent
 ) -> list[ModelRow]:
     """Train, or reuse, every model of the cascade over the prepared set in ``config.paths.data``.
 
@@ -218,6 +213,6 @@ def auc(scorer: BareScorer, dataset: Dataset, clicks: Clicks, seed: int) -> floa
     return wins / pairs if pairs else float("nan")
 
 
-def _blocks(scores: npt.NDArray[np.float32], rows: Ragged) -> npt.NDArray[np.float32]:
+def _blocks(scores: F32, rows: Ragged) -> F32:
     """Scores as a dense block, NaN where a row ends."""
     return Ragged(scores, rows.offsets).padded(int(rows.lengths.max()), np.nan)

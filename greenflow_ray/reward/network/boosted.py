@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-F32 = npt.NDArray[np.float32]
+from greenflow_ray.datasets.schema import F32, F64
 
 COMPONENTS = 8
 TREES: dict[str, Any] = {
@@ -33,8 +33,8 @@ TREES: dict[str, Any] = {
 class BoostedRewards:
     """Rewards of every chain from features."""
 
-    mean: npt.NDArray[np.float64]  # mean reward of every chain less the mean of all, float64 ``[J]``
-    directions: npt.NDArray[np.float64]  # orthonormal, float64 ``[K, J]``
+    mean: F64  # mean reward of every chain less the mean of all, float64 ``[J]``
+    directions: F64  # orthonormal, float64 ``[K, J]``
     trees: tuple[HistGradientBoostingRegressor, ...]  # one ensemble a direction, a last one for the level (row's mean)
 
     @classmethod

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from greenflow_ray.datasets.schema import F32
 from greenflow_ray.reward.network.model import BASES, BOOST, UNBOUND, UNIT, RewardNet, StageLayout, StageUplift
 from greenflow_ray.support.jit import fused
 
-F32 = npt.NDArray[np.float32]
 F = TypeVar("F", bound=Callable[..., object])
 
 KINDS = ("identity", *BASES)
@@ -106,11 +106,7 @@ def _constant(stage: StageUplift) -> F32:
 def _distinct(stage: StageLayout) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """The distinct uplifts: their rows in weights, levels and factors, ``[3, C]``, and each chain's uplift, ``[J]``."""
     rows = np.stack(
-        [
-            stage.prefix,
-            stage.prefix * stage.scales + stage.scale,
-            stage.prefix * len(stage.codes) + stage.earlier,
-        ]
+        [stage.prefix, stage.prefix * stage.scales + stage.scale, stage.prefix * len(stage.codes) + stage.earlier]
     )
     parts, chains = np.unique(rows, axis=1, return_inverse=True)
     return parts.astype(np.uint32), chains.reshape(-1).astype(np.uint32)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from greenflow_ray.config import RewardConfig
+from greenflow_ray.datasets.schema import F32
 from greenflow_ray.reward.network.model import RewardNet, StageLayout
 
 BATCH = 256
@@ -28,7 +29,7 @@ class RewardSamples:
     Realised clicks where every chain was run, or what a teacher expects.
     """
 
-    features: npt.NDArray[np.float32]
+    features: F32
     clicks: npt.NDArray[Any]
 
 
@@ -39,7 +40,7 @@ class LoggedSamples:
     ``features`` float32 ``[n, F]``; ``chain`` int ``[n]``; ``clicks`` ``[n]``; ``propensity`` float ``[n]``, > 0.
     """
 
-    features: npt.NDArray[np.float32]
+    features: F32
     chain: npt.NDArray[np.integer]
     clicks: npt.NDArray[Any]
     propensity: npt.NDArray[np.floating]

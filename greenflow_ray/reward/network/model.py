@@ -18,13 +18,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import RewardConfig
+from greenflow_ray.datasets.schema import F32, I64
 
 BASES: dict[str, Callable[[Tensor], Tensor]] = {
     "log1p": torch.log1p,
@@ -46,15 +46,15 @@ class StageLayout:
     """One stage, seen from all chains."""
 
     # for each distinct model prefix (m_1..m_k), the prefix (m_1..m_{k-1}) it extends, int64 ``[P_k]``
-    parents: npt.NDArray[np.int64]
-    models: npt.NDArray[np.int64]  # the prefix's last model, index in the stage's pool, int64 ``[P_k]``
+    parents: I64
+    models: I64  # the prefix's last model, index in the stage's pool, int64 ``[P_k]``
     pool: int  # number of model instances of the stage
     scales: int  # number of item scales, S_k
     # thermometer codes of the distinct item tuples of *earlier* stages, float32 ``[Q_k, sum (S_<k - 1)]``
-    codes: npt.NDArray[np.float32]
-    prefix: npt.NDArray[np.int64]  # each chain's model prefix, int64 ``[J]``
-    scale: npt.NDArray[np.int64]  # each chain's item scale, int64 ``[J]``
-    earlier: npt.NDArray[np.int64]  # each chain's row of ``codes``, int64 ``[J]``
+    codes: F32
+    prefix: I64  # each chain's model prefix, int64 ``[J]``
+    scale: I64  # each chain's item scale, int64 ``[J]``
+    earlier: I64  # each chain's row of ``codes``, int64 ``[J]``
 
 
 def layout(space: ChainSpace) -> tuple[StageLayout, ...]:
@@ -181,7 +181,7 @@ class RewardNet(nn.Module):
         """The stages' modules, in order."""
         return [stage for stage in self.stages if isinstance(stage, StageUplift)]
 
-    def evaluate(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def evaluate(self, features: F32) -> F32:
         """:meth:`forward` on arrays, without gradients."""
         with torch.inference_mode():
             return np.asarray(self(torch.from_numpy(features)).numpy())
