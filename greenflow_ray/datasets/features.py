@@ -34,18 +34,16 @@ class TableFeatures:
         """Binary search by id, O(B log n); rows of unknown ids are empty."""
         ids = np.asarray(user_ids, dtype=np.int64)
         rows, known = np.empty(len(ids), np.int64), np.empty(len(ids), np.bool_)
-        _find(self._users.user_ids, ids, rows, known)
-        return self.rows(rows, ids, known)
+        find(self._users.user_ids, ids, rows, known)
+        return self._batch(ids, rows, known)
 
-    def rows(self, rows: I64, ids: I64 | None = None, known: Mask | None = None) -> RequestBatch:
-        """Features of table rows; where ``known`` is false the row is made empty."""
-        if ids is None:
-            ids = self._users.user_ids[rows]
-        if known is None:
-            known = np.ones(len(rows), dtype=np.bool_)
+    def rows(self, rows: I64) -> RequestBatch:
+        """Features of table rows."""
+        return self._batch(self._users.user_ids[rows], rows, np.ones(len(rows), dtype=np.bool_))
+
+    def _batch(self, ids: I64, rows: I64, known: Mask) -> RequestBatch:
         users = self._users
-        weighted = users.weights is not None
-        weights = users.weights if users.weights is not None else _NO_WEIGHTS
+        weighted, weights = users.weights is not None, _NO_WEIGHTS if users.weights is None else users.weights
         tokens, token_offsets, taken, history, history_offsets = _taken(
             users.tokens.values, users.tokens.offsets, weights, weighted, users.history.values, users.history.offsets,
             rows, known,
@@ -59,7 +57,7 @@ _NO_WEIGHTS = np.empty(0, dtype=np.float32)
 
 
 @kernel
-def _find(table: Any, ids: Any, rows: Any, known: Any) -> None:
+def find(table: Any, ids: Any, rows: Any, known: Any) -> None:
     """Row of every id in the sorted table, and whether it is there."""
     for i in range(ids.shape[0]):
         low, high = 0, table.shape[0] - 1
@@ -79,13 +77,13 @@ def _taken(
     known: Any,
 ) -> Any:  # fmt: skip
     """Tokens, their weights and history of the rows, in one call: it is the calls that cost when batches are small."""
-    some, starts = _take(tokens, token_offsets, rows, known)
-    theirs = _take(weights, token_offsets, rows, known)[0] if weighted else weights
-    return some, starts, theirs, *_take(history, history_offsets, rows, known)
+    some, starts = take(tokens, token_offsets, rows, known)
+    theirs = take(weights, token_offsets, rows, known)[0] if weighted else weights
+    return some, starts, theirs, *take(history, history_offsets, rows, known)
 
 
 @kernel
-def _take(values: Any, offsets: Any, rows: Any, known: Any) -> Any:
+def take(values: Any, offsets: Any, rows: Any, known: Any) -> Any:
     """Values and offsets of the rows; IndexError where a row is none of the table's."""
     starts = np.zeros(rows.shape[0] + 1, np.int64)
     for i in range(rows.shape[0]):

@@ -5,7 +5,7 @@ Those of very many users or items are gathered column by column as arrays: no Py
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from greenflow_ray.datasets.features import find, take
 from greenflow_ray.datasets.schema import F32, I32, I64
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
@@ -31,14 +32,9 @@ class TokensById:
     @classmethod
     def from_columns(cls, ids: I64, columns: Mapping[str, npt.NDArray[Any]]) -> TokensById:
         """One value an id and column; the vocabulary is sorted within each field."""
-        vocabulary: list[str] = []
-        rows = []
-        for name, values in columns.items():
-            distinct, codes = np.unique(values, return_inverse=True)
-            rows.append(codes + len(vocabulary))
-            vocabulary += [f"{name}={value}" for value in distinct]
-        table = np.stack(rows, axis=1).astype(np.int32)
-        return cls(ids, Ragged.from_lengths(table.ravel(), np.full(len(table), table.shape[1])), tuple(vocabulary))
+        gathered = TokenColumns(columns)
+        gathered.add(ids, {name: Column(pa.array(values)) for name, values in columns.items()})
+        return gathered.finish()
 
     @classmethod
     def from_names(cls, rows: Mapping[int, Sequence[str]]) -> TokensById:
@@ -50,28 +46,19 @@ class TokensById:
 
     def of(self, wanted: I64) -> TokensById:
         """Rows of the ``wanted`` ids, int64 ``[m]``, none where an id is unknown; of the vocabulary what they use."""
+        if not len(self.ids):
+            return TokensById(wanted, Ragged.from_rows([()] * len(wanted)), ())
         order = np.argsort(self.ids, kind="stable")
-        known = np.zeros(len(wanted), dtype=np.bool_)
-        rows = np.zeros(len(wanted), dtype=np.int64)
-        if len(order):
-            rows = order[np.searchsorted(self.ids, wanted, sorter=order).clip(max=len(order) - 1)]
-            known = self.ids[rows] == wanted
-        starts = np.zeros(len(wanted), dtype=np.int64)
-        lengths = np.zeros(len(wanted), dtype=np.int64)
-        starts[known] = self.tokens.offsets[rows[known]]
-        lengths[known] = self.tokens.offsets[rows[known] + 1] - starts[known]
-        values = np.empty(int(lengths.sum()), dtype=np.int32)
-        _pick(self.tokens.values, starts, lengths, values)
-        weights = None
-        if self.weights is not None:
-            weights = np.empty(len(values), dtype=np.float32)
-            _pick(self.weights, starts, lengths, weights)
+        rows, known = np.empty(len(wanted), np.int64), np.empty(len(wanted), np.bool_)
+        find(self.ids[order], wanted, rows, known)
+        values, offsets = take(self.tokens.values, self.tokens.offsets, order[rows], known)
+        weights = None if self.weights is None else take(self.weights, self.tokens.offsets, order[rows], known)[0]
         used = np.zeros(len(self.vocabulary), dtype=np.bool_)
         used[values] = True
         if not used.all():
             values = (np.cumsum(used, dtype=np.int32) - np.int32(1))[values]
         vocabulary = tuple(name for name, held in zip(self.vocabulary, used.tolist(), strict=True) if held)
-        return TokensById(wanted, Ragged.from_lengths(values, lengths), vocabulary, weights)
+        return TokensById(wanted, Ragged(values, offsets), vocabulary, weights)
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,7 @@ class Column:
 class TokenColumns:
     """Gathers blocks of rows, then numbers all distinct values: fields in the order given, values sorted in each."""
 
-    def __init__(self, fields: tuple[str, ...]) -> None:
+    def __init__(self, fields: Collection[str]) -> None:
         self._fields = fields
         self._ids: list[I64] = []
         self._values: dict[str, list[Any]] = {name: [] for name in fields}
@@ -142,16 +129,6 @@ def _place(values: Any, lengths: Any, places: Any, out: Any) -> None:
         for _ in range(lengths[row]):
             out[places[row]] = values[k]
             places[row] += 1
-            k += 1
-
-
-@kernel
-def _pick(values: Any, starts: Any, lengths: Any, out: Any) -> None:
-    """Write the rows that begin at ``starts`` end to end: without an index for every value, of which there are many."""
-    k = 0
-    for row in range(len(lengths)):
-        for i in range(starts[row], starts[row] + lengths[row]):
-            out[k] = values[i]
             k += 1
 
 

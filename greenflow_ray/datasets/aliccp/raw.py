@@ -13,7 +13,7 @@ unaltered. Ids share one space over item and history: category 206 and 109_14, s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,12 @@ from greenflow_ray.support.progress import Progress, silent
 
 USER, ITEM = 10100, 20500
 ITEM_FIELDS = {"category": 20600, "shop": 20700, "brand": 21600, "intention": 21000}
-PROFILE_FIELDS = {
-    "gender": 12400,
-    "age": 12500,
-    "consumption": 12600,
-    "consumption_2": 12700,
-    "works": 12800,
-    "geography": 12900,
-    "group": 12200,
-    "profile": 12100,
-}
 HISTORY_FIELDS = {"category_history": 10914, "shop_history": 11014, "brand_history": 12714, "intention_history": 15014}
-USER_FIELDS = {**PROFILE_FIELDS, **HISTORY_FIELDS}
+USER_FIELDS = {
+    "gender": 12400, "age": 12500, "consumption": 12600, "consumption_2": 12700, "works": 12800, "geography": 12900,
+    "group": 12200, "profile": 12100, **HISTORY_FIELDS,
+}  # fmt: skip
+FIELDS = {"user": USER_FIELDS, "item": ITEM_FIELDS}
 
 SKELETON = "sample_id,click,conversion,common_feature_index,feature_num,feature_list"
 COMMON = "common_feature_index,feature_num,feature_list"
@@ -58,8 +52,7 @@ class Gathered:
     """Clicks and tokens gathered so far; every user's and item's features are kept once."""
 
     def __init__(self) -> None:
-        self.user_columns = TokenColumns(tuple(USER_FIELDS))
-        self.item_columns = TokenColumns(tuple(ITEM_FIELDS))
+        self.columns = {kind: TokenColumns(fields) for kind, fields in FIELDS.items()}
         self.users: list[I64] = []
         self.items: list[I64] = []
         self.dropped = dict.fromkeys((IMPOSSIBLE, _LOST, _NAMELESS), 0)
@@ -87,8 +80,8 @@ class Gathered:
             users=np.concatenate([_NONE, *self.users]),
             items=np.concatenate([_NONE, *self.items]),
             times=None,
-            user_tokens=self.user_columns.finish(),
-            item_tokens=self.item_columns.finish(),
+            user_tokens=self.columns["user"].finish(),
+            item_tokens=self.columns["item"].finish(),
             dropped={reason: count for reason, count in self.dropped.items() if count},
             remarks=("impressions without click are no events and are not counted",),
         )
@@ -166,13 +159,12 @@ def keep(gathered: Gathered, kind: str, ids: I64, found: parse.Features) -> None
     place = np.full(len(ids), -1, dtype=np.int64)
     place[fresh] = np.arange(len(fresh))
     rows = place[found.rows]
-    fields: Mapping[str, int] = USER_FIELDS if kind == "user" else ITEM_FIELDS
     columns = {}
-    for name, field in fields.items():
+    for name, field in FIELDS[kind].items():
         mine = np.flatnonzero((found.fields == field) & (rows >= 0))
         weights = found.values[mine] if name in HISTORY_FIELDS else None
         columns[name] = Column(pa.array(found.ids[mine]), np.bincount(rows[mine], minlength=len(fresh)), weights)
-    (gathered.user_columns if kind == "user" else gathered.item_columns).add(ids[fresh], columns)
+    gathered.columns[kind].add(ids[fresh], columns)
 
 
 def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[I64, Any]:

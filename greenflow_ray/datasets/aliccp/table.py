@@ -39,8 +39,8 @@ def read(path: Path, progress: Progress = silent) -> Interactions:
     gathered = Gathered()
     for file in files:
         held = header(file)
-        names = {name: _name(code) for name, code in {**raw.USER_FIELDS, **raw.ITEM_FIELDS}.items()}
-        wanted = dict.fromkeys([*_NEEDED, *(name for name in names.values() if name in held)], INT)
+        names = map(_name, [*raw.USER_FIELDS.values(), *raw.ITEM_FIELDS.values()])
+        wanted = dict.fromkeys([*_NEEDED, *(name for name in names if name in held)], INT)
         wanted |= {f"D{name}": REAL for name in map(_name, raw.HISTORY_FIELDS.values()) if f"D{name}" in held}
         start = 2
         for batch in rows(file, wanted, meter, shape=_SHAPE):
@@ -57,10 +57,10 @@ def _add(path: Path, batch: Any, start: int, gathered: Gathered) -> None:
     gathered.dropped[raw.IMPOSSIBLE] += int(np.count_nonzero((purchase == 1) & (click == 0)))
     batch = batch.filter(pa.array(click == 1))
     users, items = batch.column("101").to_numpy(), batch.column("205").to_numpy()
-    for kind, ids, fields in (("user", users, raw.USER_FIELDS), ("item", items, raw.ITEM_FIELDS)):
+    for kind, ids in (("user", users), ("item", items)):
         fresh = gathered.new(kind, ids)
-        columns = {name: _column(path, batch, _name(code), fresh) for name, code in fields.items()}
-        (gathered.user_columns if kind == "user" else gathered.item_columns).add(ids[fresh], columns)
+        columns = {name: _column(path, batch, _name(code), fresh) for name, code in raw.FIELDS[kind].items()}
+        gathered.columns[kind].add(ids[fresh], columns)
     gathered.events(users, items)
 
 
