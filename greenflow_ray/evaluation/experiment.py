@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -13,14 +12,13 @@ from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.contest import learners
 from greenflow_ray.evaluation.contest.arena import Arena
-from greenflow_ray.evaluation.contest.corners import corner, wanted_learners
+from greenflow_ray.evaluation.contest.corners import corner
 from greenflow_ray.evaluation.findings.document import compose
 from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import SHARES, Plan
 from greenflow_ray.evaluation.telling import csv_tables, page, words
 from greenflow_ray.evaluation.telling.verdict import print_evaluation
-from greenflow_ray.evaluation.work import Grid, measure_costs, run_grid, train_model
-from greenflow_ray.evaluation.workers import Task, Workers
+from greenflow_ray.evaluation.work import Grid, Task, Workers, measure_costs, run_grid, train_model
 from greenflow_ray.support.files import whole
 from greenflow_ray.support.terminal import Terminal
 from greenflow_ray.viz import pages
@@ -48,14 +46,21 @@ def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | N
             with terminal.progress() as progress:
                 measure_costs(plan, dataset, progress)
         terminal.step("3/5 Rewards of all chains: reward and validation users")
-        pool.run(terminal, grid_tasks(plan, (Split.REWARD, Split.VALIDATION)), "running all chains")
+        pool.run(terminal, grid_tasks(plan, Split.REWARD, Split.VALIDATION), "running all chains")
         terminal.step("4/5 Reward models, and every policy's decisions")
-        pool.run(terminal, learner_tasks(plan, dataset), "fitting reward models")
+        # A seed's tasks lie together, for they share what they load.
+        fits: list[Task] = [
+            (learners.predict, (plan, seed, exposure, learner))
+            for seed in plan.seeds
+            for exposure in plan.exposures
+            for learner in learners.wanted(plan, dataset, exposure)
+        ]
+        pool.run(terminal, fits, "fitting reward models")
         arenas = decide(plan, dataset, terminal)
         # Only here do the final users' clicks come in.
         terminal.step("5/5 Final users")
-        pool.run(terminal, grid_tasks(plan, (Split.FINAL,)), "running all chains")
-    finals = {s: learners.join([run_grid(plan, s, c, Split.FINAL) for c in range(plan.cuts)]) for s in plan.seeds}
+        pool.run(terminal, grid_tasks(plan, Split.FINAL), "running all chains")
+    finals = {seed: learners.all_cuts(plan, seed, Split.FINAL) for seed in plan.seeds}
     reveal(arenas, finals, plan)
     with terminal.progress() as progress:
         document = compose(plan, dataset, arenas, finals, command, began, progress)
@@ -67,49 +72,33 @@ def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | N
 
 def model_tasks(plan: Plan) -> list[Task]:
     """The dearest models first, so that no worker is left with one at the end."""
-    stages = reversed(plan.config.stages)
-    names = [model.name for stage in stages for model in stage.pool]
+    names = [model.name for stage in reversed(plan.config.stages) for model in stage.pool]
     return [(train_model, (plan.of(seed, 0), name)) for name in names for seed in plan.seeds]
 
 
-def grid_tasks(plan: Plan, splits: Iterable[Split]) -> list[Task]:
+def grid_tasks(plan: Plan, *splits: Split) -> list[Task]:
     """One task a seed, cut and split."""
     return [(run_grid, (plan, seed, cut, s)) for s in splits for seed in plan.seeds for cut in range(plan.cuts)]
-
-
-def learner_tasks(plan: Plan, dataset: Dataset) -> list[Task]:
-    """One task a seed, exposure and reward model; a seed's tasks lie together, for they share what they load."""
-    return [
-        (learners.predict, (plan, seed, exposure, learner))
-        for seed in plan.seeds
-        for exposure in plan.exposures
-        for learner in wanted_learners(plan, dataset, exposure)
-    ]
 
 
 def decide(plan: Plan, dataset: Dataset, terminal: Terminal) -> dict[int, Arena]:
     """All policies' decisions at every exposure, from what may be known before the final users' clicks."""
     arenas: dict[int, Arena] = {}
-    total = len(plan.exposures) * len(plan.seeds)
     with terminal.progress() as progress:
-        for exposure in plan.exposures:
+        for i, exposure in enumerate(plan.exposures):
             corners = []
             for seed in plan.seeds:
                 corners.append(corner(plan, dataset, seed, exposure))
-                progress("allocating", (len(arenas) * len(plan.seeds) + len(corners)) / total)
+                progress("allocating", (i + len(corners) / len(plan.seeds)) / len(plan.exposures))
             arenas[exposure] = Arena(exposure, corners)
     return arenas
 
 
 def reveal(arenas: dict[int, Arena], finals: dict[int, Grid], plan: Plan) -> None:
     """Score the decisions."""
-    first = finals[plan.seeds[0]]
-    _, user = np.unique(first.users, return_inverse=True)
-    for exposure, arena in arenas.items():
-        e = plan.exposures.index(exposure)
-        arena.reveal(
-            [finals[seed].clicks[e][:, c.columns] for seed, c in zip(plan.seeds, arena.corners, strict=True)], user
-        )
+    _, user = np.unique(finals[plan.seeds[0]].users, return_inverse=True)
+    for e, arena in enumerate(arenas.values()):
+        arena.reveal([finals[s].clicks[e][:, c.columns] for s, c in zip(plan.seeds, arena.corners, strict=True)], user)
         arena.add_oracle(SHARES)
 
 

@@ -1,9 +1,12 @@
-"""The heavy parts of an evaluation, each a task for a worker process, each kept and reused while its inputs stay."""
+"""The heavy parts of an evaluation, each a task for a process, each kept and reused while its inputs stay."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +29,13 @@ from greenflow_ray.models.training.train import train
 from greenflow_ray.reward.grid import ChainRunner, expected_clicks, realised_clicks
 from greenflow_ray.support.keep import digest, kept
 from greenflow_ray.support.progress import Progress
+from greenflow_ray.support.terminal import Terminal
 
 CODE_VERSION = 1
 """Raised whenever the code of a task changes what its file means; part of every digest."""
 
-F32 = npt.NDArray[np.float32]
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function that can be pickled, and its arguments; what it makes, it leaves on disk."""
 
 
 def train_model(config: CascadeConfig, name: str) -> None:
@@ -81,7 +86,7 @@ class Grid:
 
     users: npt.NDArray[np.int64]
     clicks: npt.NDArray[np.int16]
-    expected: F32
+    expected: npt.NDArray[np.float32]
 
 
 def grid_path(plan: Plan, seed: int, cut: int, split: Split) -> Path:
@@ -94,25 +99,66 @@ def run_grid(plan: Plan, seed: int, cut: int, split: Split) -> Grid:
     config = plan.of(seed, cut)
     loaded = Loaded.of(config)
     clicks = storage.load_clicks(config.paths.data, split)
-    key = digest(loaded.digest, str(plan.exposures), split.name, str(CODE_VERSION), _content(clicks.items.values))
+    content = hashlib.sha256(np.ascontiguousarray(clicks.items.values).tobytes()).hexdigest()
+    key = digest(loaded.digest, str(plan.exposures), split.name, str(CODE_VERSION), content)
 
     def make() -> dict[str, Any]:
         features = TableFeatures(loaded.dataset.users)
         runner = ChainRunner(loaded.space, loaded.pool, len(loaded.dataset.catalog), max(plan.exposures))
-        found = {
-            "users": clicks.users,
-            "clicks": realised_clicks(runner, features, clicks, exposures=plan.exposures),
-            "expected": np.zeros(0, dtype=np.float32),
-        }
+        realised = realised_clicks(runner, features, clicks, exposures=plan.exposures)
+        expected = np.zeros(0, dtype=np.float32)
         if loaded.dataset.synthetic:
-            truth = synthetic.load_truth(config.paths.data)
-            found["expected"] = expected_clicks(
-                runner, features, clicks.users, truth.probabilities, exposures=plan.exposures
-            )
-        return found
+            chances = synthetic.load_truth(config.paths.data).probabilities
+            expected = expected_clicks(runner, features, clicks.users, chances, exposures=plan.exposures)
+        return {"users": clicks.users, "clicks": realised, "expected": expected}
 
     return Grid(**kept(grid_path(plan, seed, cut, split), key, make))
 
 
-def _content(array: npt.NDArray[Any]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+class Workers:
+    """Processes that share the cores, each with one thread: on two cores two tasks beat one task with two threads."""
+
+    def __init__(self, count: int | None) -> None:
+        count = count or len(os.sched_getaffinity(0))
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(count, context, _one_thread) if count > 1 else None
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, terminal: Terminal, tasks: list[Task], label: str) -> None:
+        """Run all tasks, in any order, with a bar; the first error ends the rest."""
+        with terminal.progress() as progress:
+            for done in self._done(tasks):
+                progress(f"{label}: {done} of {len(tasks)}", done / len(tasks))
+
+    def _done(self, tasks: list[Task]) -> Iterator[int]:
+        """How many are done, as it grows."""
+        if self._pool is None:
+            for done, task in enumerate(tasks, 1):
+                _quietly(*task)
+                yield done
+            return
+        futures = [self._pool.submit(_quietly, *task) for task in tasks]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                yield done
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _quietly(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Run a task for what it leaves on disk; its result is not sent back."""
+    function(*arguments)

@@ -22,11 +22,9 @@ from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.windows import BudgetCourse
 from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.report import compare, contents
-from greenflow_ray.report.course import budget_course, prices_of
-from greenflow_ray.report.curve import curve
-from greenflow_ray.report.footprint import carbon_part, footprint
+from greenflow_ray.report.compare import REPRICING
+from greenflow_ray.report.course import budget_course, carbon_part, finite, footprint, prices_of
 from greenflow_ray.report.notes import reservations
-from greenflow_ray.report.overhead import REPRICING, overhead
 
 
 def build_report(
@@ -67,16 +65,16 @@ def build_report(
         if len(a) != len(b) or np.any(a.user_id != b.user_id) or np.any(a.scheduled != b.scheduled):
             raise DataError("the arms did not play the same trace; play one trace with each and report that")
     course = tuple(prices_of(greenflow) if trajectory is None else trajectory)
+    means = energy or EnergyConfig()
     arms = contents.Arms(
-        equal=_arm(equal, carbon, course, energy or EnergyConfig(), own=False),
-        tuned=None if tuned is None else _arm(tuned, carbon, course, energy or EnergyConfig(), own=False),
-        greenflow=_arm(greenflow, carbon, course, energy or EnergyConfig(), own=True, repricing=repricing_cpu_seconds),
+        equal=_arm(equal, carbon, course, means),
+        tuned=None if tuned is None else _arm(tuned, carbon, course, means),
+        greenflow=_arm(greenflow, carbon, course, means, own=True, repricing=repricing_cpu_seconds),
     )
     rivals = contents.Rivals(equal=compare.against(equal, greenflow, arms.equal, arms.greenflow, seed))
     if tuned is not None and arms.tuned is not None:
         held = compare.against(tuned, greenflow, arms.tuned, arms.greenflow, seed)
         rivals = rivals.model_copy(update={"tuned": held, "tuned_chains": dict(tuned_chains or {})})
-    limits = budget or budget_course(course, budget_flops_per_second)
     report = contents.Report(
         dataset=dataset,
         synthetic=synthetic,
@@ -85,16 +83,16 @@ def build_report(
         arms=arms,
         against=rivals,
         saving=compare.saving(equal, greenflow, arms, seed),
-        budget=compare.budget(equal, greenflow, limits, spike, seed),
-        overhead=overhead(greenflow, reward_flops_per_request, allocator_p99_s, repricing_cpu_seconds),
+        budget=compare.budget(equal, greenflow, budget or budget_course(course, budget_flops_per_second), spike, seed),
+        overhead=compare.overhead(greenflow, reward_flops_per_request, allocator_p99_s, repricing_cpu_seconds),
         phases=compare.phases(equal, greenflow, spike),
-        models=tuple(_model(row) for row in models),
+        models=tuple(map(_model, models)),
         reward={name: float(value) for name, value in (reward or {}).items() if math.isfinite(value)},
         versions=versions_here(),
         created_at=datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"),
         carbon=carbon_part(carbon, course, greenflow.duration_s),
         course=course,
-        frontier=None if frontier is None else curve(frontier, equal, greenflow, seed, tuned),
+        frontier=None if frontier is None else compare.curve(frontier, equal, greenflow, seed, tuned),
     )
     return report.model_copy(update={"notes": tuple(reservations(report, equal, greenflow))})
 
@@ -116,42 +114,42 @@ def _arm(
     course: Sequence[contents.Moment],
     config: EnergyConfig,
     *,
-    own: bool,
+    own: bool = False,
     repricing: float | None = None,
 ) -> contents.Arm:
     """One arm; ``own``: ``course`` is its own; ``repricing``: CPU-seconds of the job beside it."""
-    energy = result.energy
-    latency = {k: v if math.isfinite(v) else None for k, v in result.latency_seconds((0.5, 0.95, 0.99)).items()}
-    answered = int(np.count_nonzero(result.ok))
+    energy, cpu = result.energy, dict(result.cpu_seconds)
+    latency = contents.Latency(**{name: finite(v) for name, v in result.latency_seconds((0.5, 0.95, 0.99)).items()})
     parts, grams, intensity = None, None, None
     if energy:
-        weights = {**result.cpu_seconds, **({} if repricing is None else {REPRICING: repricing})}
-        parts = share(energy.joules, weights, energy.node_cpu_seconds)
+        parts = share(
+            energy.joules, cpu | ({} if repricing is None else {REPRICING: repricing}), energy.node_cpu_seconds
+        )
         if carbon:
             serving = parts.attributed_joules
             grams = footprint(energy.joules, serving, result.duration_s, carbon.grams_per_kwh, course, own=own).total
-            intensity = sci(grams, answered, config, node_seconds=energy.seconds)
+            intensity = sci(grams, int(np.count_nonzero(result.ok)), config, node_seconds=energy.seconds)
     return contents.Arm(
         requests=len(result.requests),
         errors=result.errors,
         degraded=int(np.count_nonzero(result.requests.degraded)),
         clicks=int(result.requests.clicks.sum()),
         flops=int(result.recounted.sum()),
-        cpu_seconds=sum(result.cpu_seconds.values()) if result.cpu_seconds else None,
+        cpu_seconds=sum(cpu.values()) if cpu else None,
         energy_joules=energy.joules if energy else None,
         energy_source=energy.source if energy else None,
         joules=energy.joules if energy else None,
         marginal_joules=energy.marginal_joules if energy else None,
-        p99_ms=None if latency["p99"] is None else 1000 * latency["p99"],
+        p99_ms=None if latency.p99 is None else 1000 * latency.p99,
         carbon_grams=grams,
-        latency_seconds=contents.Latency(**latency),
+        latency_seconds=latency,
         chains=result.chain_counts(),
         duration_seconds=result.duration_s,
         flops_by_receipts=int(result.requests.flops.sum()),
         flops_mismatches=result.mismatches,
         errors_by_kind=result.error_counts(),
         degraded_by_reason=result.degraded_counts(),
-        cpu_seconds_by_deployment=dict(result.cpu_seconds),
+        cpu_seconds_by_deployment=cpu,
         energy_by_deployment_joules=parts.joules if parts else {},
         energy_unattributed_joules=parts.unattributed_joules if parts else None,
         energy_method=energy.method if energy else None,
@@ -166,5 +164,4 @@ def _model(row: Any) -> contents.Model:
     """One row of the models' table from an object or a mapping; an unknown AUC is null."""
     names = contents.Model.model_fields
     values = {name: row.get(name) if isinstance(row, Mapping) else getattr(row, name, None) for name in names}
-    auc = values["auc"]
-    return contents.Model.model_validate({**values, "auc": None if auc is None or not math.isfinite(auc) else auc})
+    return contents.Model.model_validate({**values, "auc": finite(values["auc"])})

@@ -1,29 +1,35 @@
-"""Arm against arm: what was saved, phase by phase, and how the budget was kept, with intervals."""
+"""Arm against arm: what was saved and at what cost, phase by phase, how the budget was kept, and the frontier."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from greenflow_ray.energy.metering.processes import LEDGER, METER
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.loadtest.windows import (
-    BudgetCourse,
-    first_second,
-    kept,
-    over_after,
-    ratios,
-    settling_s,
-)
+from greenflow_ray.loadtest.windows import BudgetCourse, first_second, kept, over_after, ratios, settling_s
+from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.report import contents
-from greenflow_ray.statistics import block_interval, quantile_difference_intervals, saving_interval
+from greenflow_ray.report.contents import Intervals
+from greenflow_ray.report.course import finite
+from greenflow_ray.statistics import block_interval, quantile_difference_intervals, ratio_interval, saving_interval
 
 WINDOW_S = 5.0
-_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 SHOWN = 0.2
 """Changes of the budget by less than this share are the meters' and not an operator's, and are not listed."""
 MOST_CHANGES = 12
 """A budget that changed more often follows something, and its single changes say nothing."""
+REPRICING = "repricing job"
+"""Its name among the parts of GreenFlow's own cost, and among the deployments to which energy is charged."""
+OWN = ("allocator", LEDGER, METER)
+"""Deployments and actors that only GreenFlow needs."""
+POINTS = 61
+"""Points of the frontier."""
+
+
+def ratio(new: float | None, old: float | None) -> float | None:
+    """new ÷ old, or None where that means nothing."""
+    return None if new is None or not old else new / old
 
 
 def less(new: float | None, old: float | None) -> float | None:
@@ -34,7 +40,11 @@ def less(new: float | None, old: float | None) -> float | None:
 def saving(equal: ArmResult, greenflow: ArmResult, arms: contents.Arms, seed: int) -> contents.Saving:
     """Savings of the whole trace; intervals for what is counted a request at a time."""
     a, b = arms.equal, arms.greenflow
-    slower, slower_intervals = _slower(equal, greenflow, arms, seed)
+    old, new = (np.where(arm.ok, arm.requests.latency, np.nan) for arm in (equal, greenflow))
+    found = quantile_difference_intervals(
+        equal.requests.user_id, old, new, list(QUANTILES.values()), np.random.default_rng(seed)
+    )
+    waits = {q: (getattr(a.latency_seconds, q), getattr(b.latency_seconds, q)) for q in QUANTILES}
     return contents.Saving(
         flops=less(b.flops, a.flops),
         clicks=less(b.clicks, a.clicks),
@@ -42,8 +52,8 @@ def saving(equal: ArmResult, greenflow: ArmResult, arms: contents.Arms, seed: in
         energy=less(b.energy_joules, a.energy_joules),
         carbon=less(b.carbon_grams, a.carbon_grams),
         intervals=_saving_intervals(equal, greenflow, seed),
-        latency_seconds=slower,
-        latency_intervals=slower_intervals,
+        latency_seconds={q: y - x for q, (x, y) in waits.items() if x is not None and y is not None},
+        latency_intervals=dict(zip(QUANTILES, found, strict=True)) if found else {},
     )
 
 
@@ -51,48 +61,26 @@ def against(
     rival: ArmResult, greenflow: ArmResult, old: contents.Arm, new: contents.Arm, seed: int
 ) -> contents.Against:
     """GreenFlow ÷ a rival; intervals for what is counted a request at a time."""
-    intervals = {name: (1 - high, 1 - low) for name, (low, high) in _saving_intervals(rival, greenflow, seed).items()}
-
-    def ratio(a: float | None, b: float | None) -> float | None:
-        return None if b is None or not a else b / a
-
     return contents.Against(
-        clicks=ratio(old.clicks, new.clicks),
-        flops=ratio(old.flops, new.flops),
-        cpu_seconds=ratio(old.cpu_seconds, new.cpu_seconds),
-        joules=ratio(old.energy_joules, new.energy_joules),
-        marginal_joules=ratio(old.marginal_joules, new.marginal_joules),
-        intervals=intervals,
+        clicks=ratio(new.clicks, old.clicks),
+        flops=ratio(new.flops, old.flops),
+        cpu_seconds=ratio(new.cpu_seconds, old.cpu_seconds),
+        joules=ratio(new.energy_joules, old.energy_joules),
+        marginal_joules=ratio(new.marginal_joules, old.marginal_joules),
+        intervals={n: (1 - high, 1 - low) for n, (low, high) in _saving_intervals(rival, greenflow, seed).items()},
     )
 
 
-def _saving_intervals(rival: ArmResult, greenflow: ArmResult, seed: int) -> dict[str, tuple[float, float]]:
-    intervals: dict[str, tuple[float, float]] = {}
+def _saving_intervals(rival: ArmResult, greenflow: ArmResult, seed: int) -> Intervals:
+    out: Intervals = {}
     for name, x, y in (
         ("flops", rival.recounted, greenflow.recounted),
         ("clicks", rival.requests.clicks, greenflow.requests.clicks),
     ):
         old, new = x.astype(np.float64), y.astype(np.float64)
-        found = saving_interval(rival.requests.user_id, old, new, np.random.default_rng(seed))
-        if found is not None:
-            intervals[name] = found
-    return intervals
-
-
-def _slower(
-    equal: ArmResult, greenflow: ArmResult, arms: contents.Arms, seed: int
-) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """GreenFlow's quantiles of latency less EQUAL's, seconds, and their intervals."""
-    old, new = (np.where(arm.ok, arm.requests.latency, np.nan) for arm in (equal, greenflow))
-    found = quantile_difference_intervals(
-        equal.requests.user_id, old, new, list(_QUANTILES.values()), np.random.default_rng(seed)
-    )
-    differences = {}
-    for name in _QUANTILES:
-        a, b = getattr(arms.equal.latency_seconds, name), getattr(arms.greenflow.latency_seconds, name)
-        if a is not None and b is not None:
-            differences[name] = b - a
-    return differences, dict(zip(_QUANTILES, found, strict=True)) if found else {}
+        if found := saving_interval(rival.requests.user_id, old, new, np.random.default_rng(seed)):
+            out[name] = found
+    return out
 
 
 def phases(equal: ArmResult, greenflow: ArmResult, spike: tuple[float, float] | None) -> tuple[contents.Phase, ...]:
@@ -115,74 +103,91 @@ def phases(equal: ArmResult, greenflow: ArmResult, spike: tuple[float, float] | 
 
 
 def budget(
-    equal: ArmResult,
-    greenflow: ArmResult,
-    course: BudgetCourse | None,
-    spike: tuple[float, float] | None,
-    seed: int,
+    equal: ArmResult, greenflow: ArmResult, course: BudgetCourse | None, spike: tuple[float, float] | None, seed: int
 ) -> contents.Budget:
     """How the GreenFlow arm kept its budget, also one that changed; each request counts at the instant it was due."""
     if course is None:
         return contents.Budget(flops_per_second=None, utilisation=None, overuse=None, window_seconds=WINDOW_S)
-    end = greenflow.duration_s
+    end, due, flops = greenflow.duration_s, greenflow.requests.scheduled, greenflow.recounted
     found = kept(equal, greenflow, course, WINDOW_S)
     used, full = ratios(equal, greenflow, course, WINDOW_S)
-    intervals: dict[str, tuple[float, float]] = {}
-    for name, values in (("utilisation", used), ("overuse", np.maximum(full - 1, 0))):
-        interval = block_interval(values, np.random.default_rng(seed))
-        if interval is not None:
-            intervals[name] = interval
-    inside = (course.times < end) & (np.append(course.times[1:], math.inf) > 0)
+    series = {"utilisation": used, "overuse": np.maximum(full - 1, 0)}
+    intervals = {name: block_interval(values, np.random.default_rng(seed)) for name, values in series.items()}
+    inside = (course.times < end) & (np.append(course.times[1:], np.inf) > 0)
     rates = course.flops_per_second[inside]
-    points = tuple((float(t), _finite(float(rate))) for t, rate in zip(course.times[inside], rates, strict=True))
+    moves = course.steps(end, SHOWN)
+    until = [*(t for t, _, _ in moves[1:]), end]
+    held = None
+    if spike is not None:
+        after = over_after(due, flops, course, *spike, width_s=WINDOW_S)
+        first = finite(first_second(due, flops, course, spike[0]))
+        held = contents.SpikeKept(
+            begin=spike[0], end=spike[1], first_second=first, windows=after.windows, over=after.over, worst=after.worst
+        )
     return contents.Budget(
-        flops_per_second=_finite(float(course.integral(np.array([0.0, end]))[0]) / end),
+        flops_per_second=finite(float(course.integral(np.array([0.0, end]))[0]) / end),
         utilisation=found.utilisation,
         overuse=found.overuse,
         window_seconds=WINDOW_S,
         windows=found.windows,
         worst_window=found.worst,
-        lowest_flops_per_second=_finite(float(rates.min())),
-        highest_flops_per_second=_finite(float(rates.max())),
-        intervals=intervals,
-        course=points if len(points) > 1 else (),
-        changes=_changes(greenflow, course),
-        spike=_spike(greenflow, course, spike),
+        lowest_flops_per_second=finite(rates.min()),
+        highest_flops_per_second=finite(rates.max()),
+        intervals={name: interval for name, interval in intervals.items() if interval is not None},
+        course=tuple(zip(course.times[inside].tolist(), map(finite, rates), strict=True)) if len(rates) > 1 else (),
+        changes=tuple(
+            contents.BudgetChange(
+                t=t,
+                before=finite(before),
+                after=finite(after),
+                settling_seconds=settling_s(due, flops, course, t, next_t),
+            )
+            for (t, before, after), next_t in zip(moves if len(moves) <= MOST_CHANGES else (), until, strict=False)
+        ),
+        spike=held,
     )
 
 
-def _changes(greenflow: ArmResult, course: BudgetCourse) -> tuple[contents.BudgetChange, ...]:
-    end = greenflow.duration_s
-    found = course.steps(end, SHOWN)
-    if len(found) > MOST_CHANGES:
-        return ()
-    due, flops = greenflow.requests.scheduled, greenflow.recounted
-    until = [t for t, _, _ in found[1:]] + [end]
-    return tuple(
-        contents.BudgetChange(
-            t=t,
-            before=_finite(before),
-            after=_finite(after),
-            settling_seconds=settling_s(due, flops, course, t, next_t),
-        )
-        for (t, before, after), next_t in zip(found, until, strict=False)
+def overhead(
+    result: ArmResult, reward_flops: int | None, p99_s: float | None, repricing_cpu_seconds: float | None
+) -> contents.Overhead:
+    """What GreenFlow itself costs: its own parts + repricing, ÷ all of Serve + repricing; unknown parts left out."""
+    own = (reward_flops or 0) * int(np.count_nonzero(result.ok))
+    parts = {name.lower(): spent for name, spent in result.cpu_seconds.items() if name.lower() in OWN}
+    total = sum(result.cpu_seconds.values()) + (repricing_cpu_seconds or 0.0)
+    if repricing_cpu_seconds is not None:
+        parts[REPRICING] = repricing_cpu_seconds
+    return contents.Overhead(
+        flops_share=None if reward_flops is None or not result.ok.any() else own / (own + int(result.recounted.sum())),
+        cpu_share=sum(parts.values()) / total if result.cpu_seconds and total > 0 else None,
+        p99_seconds=p99_s,
+        cpu_seconds=parts,
     )
 
 
-def _spike(greenflow: ArmResult, course: BudgetCourse, spike: tuple[float, float] | None) -> contents.SpikeKept | None:
-    if spike is None:
+def curve(
+    frontier: Frontier, equal: ArmResult, greenflow: ArmResult, seed: int, tuned: ArmResult | None = None
+) -> contents.Frontier | None:
+    """The frontier's points, closer together where it bends, and the arms' realised means; None if it is empty."""
+    if not frontier.requests > 0:
         return None
-    due, flops = greenflow.requests.scheduled, greenflow.recounted
-    after = over_after(due, flops, course, *spike, width_s=WINDOW_S)
-    return contents.SpikeKept(
-        begin=spike[0],
-        end=spike[1],
-        first_second=_finite(first_second(due, flops, course, spike[0])),
-        windows=after.windows,
-        over=after.over,
-        worst=after.worst,
+    flops = frontier.floor + (frontier.top - frontier.floor) * np.linspace(0.0, 1.0, POINTS) ** 1.5
+    return contents.Frontier(
+        points=tuple(contents.FrontierPoint(flops=x, clicks=frontier.reward(x)) for x in dict.fromkeys(flops.tolist())),
+        requests=frontier.requests,
+        equal=_point(frontier, equal, seed),
+        tuned=None if tuned is None else _point(frontier, tuned, seed),
+        today=_point(frontier, greenflow, seed),
     )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _point(frontier: Frontier, arm: ArmResult, seed: int) -> contents.ArmPoint:
+    requests = max(len(arm.requests), 1)
+    flops = float(arm.recounted.sum()) / requests
+    clicks = arm.requests.clicks.astype(np.float64)
+    return contents.ArmPoint(
+        flops=flops,
+        clicks=float(clicks.sum()) / requests,
+        clicks_interval=ratio_interval(arm.requests.user_id, clicks, np.ones(len(clicks)), np.random.default_rng(seed)),
+        predicted=frontier.reward(flops) if flops >= frontier.floor else None,
+    )

@@ -12,6 +12,8 @@ from greenflow_ray.errors import DataError
 from greenflow_ray.support.documents import Part
 from greenflow_ray.support.files import whole
 
+Intervals = dict[str, tuple[float, float]]
+
 
 class Latency(Part):
     """Seconds from the instant a request was due to its answer's last byte; null if nothing was answered."""
@@ -48,12 +50,10 @@ class Arm(Part):
     duration_seconds: float
     flops_by_receipts: int = Field(description="sum of the receipts' own numbers")
     flops_mismatches: int = Field(description="answers whose receipt disagrees with the list of chains")
-    errors_by_kind: dict[str, int] = Field(default_factory=dict)
-    degraded_by_reason: dict[str, int] = Field(default_factory=dict)
-    cpu_seconds_by_deployment: dict[str, float] = Field(default_factory=dict)
-    energy_by_deployment_joules: dict[str, float] = Field(
-        default_factory=dict, description="energy_joules shared by CPU-seconds"
-    )
+    errors_by_kind: dict[str, int] = Field(default={})
+    degraded_by_reason: dict[str, int] = Field(default={})
+    cpu_seconds_by_deployment: dict[str, float] = Field(default={})
+    energy_by_deployment_joules: dict[str, float] = Field(default={}, description="energy_joules shared by CPU-seconds")
     energy_unattributed_joules: float | None = Field(
         default=None, description="the rest: energy_joules = deployments + this"
     )
@@ -76,6 +76,11 @@ class Arms(Part):
     tuned: Arm | None = Field(default=None, description="the best fixed chain, or one price for all; null: not played")
     greenflow: Arm
 
+    @property
+    def played(self) -> dict[str, Arm]:
+        """Those that were played, by name."""
+        return {"EQUAL": self.equal, **({"TUNED": self.tuned} if self.tuned else {}), "GreenFlow": self.greenflow}
+
 
 class Against(Part):
     """GreenFlow ÷ a rival."""
@@ -85,8 +90,8 @@ class Against(Part):
     cpu_seconds: float | None
     joules: float | None = Field(description="of the whole node, idling included")
     marginal_joules: float | None = Field(default=None, description="what load added to idling")
-    intervals: dict[str, tuple[float, float]] = Field(
-        default_factory=dict, description="95 % intervals of clicks and flops: paired bootstrap over users"
+    intervals: Intervals = Field(
+        default={}, description="95 % intervals of clicks and flops: paired bootstrap over users"
     )
 
 
@@ -96,7 +101,7 @@ class Rivals(Part):
     equal: Against
     tuned: Against | None = None
     tuned_chains: dict[str, float] = Field(
-        default_factory=dict, description="what TUNED served: chains and their shares, chosen on reward samples"
+        default={}, description="what TUNED served: chains and their shares, chosen on reward samples"
     )
 
 
@@ -108,16 +113,13 @@ class Saving(Part):
     cpu_seconds: float | None
     energy: float | None
     carbon: float | None = None
-    intervals: dict[str, tuple[float, float]] = Field(
-        default_factory=dict, description="95 % intervals of flops and clicks: paired bootstrap over users"
+    intervals: Intervals = Field(
+        default={}, description="95 % intervals of flops and clicks: paired bootstrap over users"
     )
     latency_seconds: dict[str, float] = Field(
-        default_factory=dict,
-        description="p50, p95, p99: GreenFlow's less EQUAL's; positive: GreenFlow is slower",
+        default={}, description="p50, p95, p99: GreenFlow's less EQUAL's; positive: GreenFlow is slower"
     )
-    latency_intervals: dict[str, tuple[float, float]] = Field(
-        default_factory=dict, description="95 % intervals of these: paired bootstrap over users"
-    )
+    latency_intervals: Intervals = Field(default={}, description="95 % intervals of these: paired bootstrap over users")
 
 
 class BudgetChange(Part):
@@ -153,8 +155,8 @@ class Budget(Part):
     worst_window: float | None = Field(default=None, description="largest spend ÷ C of any window")
     lowest_flops_per_second: float | None = None
     highest_flops_per_second: float | None = None
-    intervals: dict[str, tuple[float, float]] = Field(
-        default_factory=dict, description="95 % intervals of utilisation and overuse: block bootstrap over windows"
+    intervals: Intervals = Field(
+        default={}, description="95 % intervals of utilisation and overuse: block bootstrap over windows"
     )
     course: tuple[tuple[float, float | None], ...] = Field(
         default=(), description="if it changed: from which second on, and FLOP/s (null: no limit)"
@@ -172,8 +174,7 @@ class Overhead(Part):
     )
     p99_seconds: float | None = Field(description="latency that the allocator adds, if it was measured")
     cpu_seconds: dict[str, float] = Field(
-        default_factory=dict,
-        description="what cpu_share adds up: allocator, ledger, energy meters, repricing; what is known",
+        default={}, description="what cpu_share adds up: allocator, ledger, energy meters, repricing; what is known"
     )
 
 
@@ -205,7 +206,7 @@ class Moment(Price):
     grams_per_kwh: float | None = Field(default=None, description="the grid's carbon intensity, gCO2e/kWh")
     carbon_stale: bool = Field(default=False, description="the intensity was out of date")
     watts: float | None = None
-    replicas: dict[str, int] = Field(default_factory=dict, description="replicas by deployment")
+    replicas: dict[str, int] = Field(default={}, description="replicas by deployment")
 
 
 class FrontierPoint(Part):

@@ -1,22 +1,30 @@
-"""The GreenFlow arm second by second, as the ledger kept it: moments, and the steps that pictures and sums need."""
+"""The GreenFlow arm second by second, as the ledger kept it: moments, steps for pictures and sums, and carbon."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from greenflow_ray.energy.carbon.intensity import JOULES_PER_KWH, CarbonIntensity
 from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.loadtest.windows import BudgetCourse
+from greenflow_ray.loadtest.windows import BudgetCourse, edges
+from greenflow_ray.report import contents
 from greenflow_ray.report.contents import Moment
 
 Array = npt.NDArray[np.float64]
 
 LIMITS = {"flops": "FLOPs", "watts": "watts", "kwh": "energy", "grams": "carbon"}
+
+
+def finite(value: Any) -> float | None:
+    """A finite number, or None."""
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def trajectory_of(rows: Iterable[Mapping[str, Any]], started_at: float) -> tuple[Moment, ...]:
@@ -33,20 +41,19 @@ def trajectory_of(rows: Iterable[Mapping[str, Any]], started_at: float) -> tuple
             price, version = row["price"], int(row["version"])
             if price is None or not math.isfinite(price):
                 continue
-            replicas = {str(name): int(n) for name, n in (row.get("replicas") or {}).items()}
-            spend, requests = row.get("spend"), row.get("requests")
+            spend, requests = (None if row.get(n) is None else int(row[n]) for n in ("spend", "requests"))
             point = Moment(
                 t=max(0.0, t),
                 version=version,
                 price=float(price),
-                budget=_number(row.get("budget")),
+                budget=finite(row.get("budget")),
                 bound_by=row.get("bound_by"),
-                spend=None if spend is None else int(spend),
-                requests=None if requests is None else int(requests),
-                grams_per_kwh=_number(row.get("grams_per_kwh")),
+                spend=spend,
+                requests=requests,
+                grams_per_kwh=finite(row.get("grams_per_kwh")),
                 carbon_stale=bool(row.get("carbon_stale")),
-                watts=_number(row.get("watts")),
-                replicas=replicas,
+                watts=finite(row.get("watts")),
+                replicas={str(name): int(n) for name, n in (row.get("replicas") or {}).items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(
@@ -66,10 +73,8 @@ def prices_of(result: ArmResult) -> tuple[Moment, ...]:
     price, version = requests.price[rows], requests.price_version[rows]
     new = np.ones(len(rows), dtype=np.bool_)
     new[1:] = (np.diff(price) != 0) | (np.diff(version) != 0)
-    return tuple(
-        Moment(t=float(requests.scheduled[i]), version=int(requests.price_version[i]), price=float(p))
-        for i, p in zip(rows[new], price[new], strict=True)
-    )
+    columns = requests.scheduled[rows][new].tolist(), version[new].tolist(), price[new].tolist()
+    return tuple(Moment(t=t, version=v, price=p) for t, v, p in zip(*columns, strict=True))
 
 
 def budget_course(course: Sequence[Moment], flops_per_second: float | None) -> BudgetCourse | None:
@@ -85,12 +90,12 @@ def budget_course(course: Sequence[Moment], flops_per_second: float | None) -> B
     return BudgetCourse(np.array([m.t for m in new]), np.array(rates))
 
 
-def steps(course: Sequence[Moment], values: Sequence[float | None], bounds: Array) -> Array:
-    """Value in force at the middle of each window, float64 ``[windows]``: the last one known before, else the first.
+def steps(course: Sequence[Moment], name: str, bounds: Array) -> Array:
+    """The course's ``name`` in force at the middle of each window, float64 ``[windows]``: the last one known before.
 
-    NaN everywhere if none is known.
+    Before any is known the first one, and NaN everywhere if none is.
     """
-    known = [(m.t, v) for m, v in zip(course, values, strict=True) if v is not None]
+    known = [(m.t, v) for m in course if (v := getattr(m, name)) is not None]
     if not known:
         return np.full(len(bounds) - 1, np.nan)
     times, numbers = (np.array(column) for column in zip(*known, strict=True))
@@ -122,11 +127,69 @@ def replica_states(course: Sequence[Moment], end: float) -> tuple[dict[str, list
     return {name: [m.replicas.get(name, 0) for m in points] for name in names}, np.array([m.t for m in points])
 
 
-def replicas_moved(course: Sequence[Moment], end: float) -> list[str]:
-    """Deployments whose number of replicas changed."""
-    return [name for name, numbers in replica_states(course, end)[0].items() if len(set(numbers)) > 1]
+@dataclass(frozen=True)
+class Footprint:
+    """An arm's energy and carbon over time.
+
+    Attributes:
+        bounds: float64 ``[n + 1]``, seconds; windows of 1 s.
+        joules: float64 ``[n]``; adds up to the node's energy of the arm.
+        grams_per_kwh: float64 ``[n]``, gCO2e/kWh.
+        shaped: whether serving's watts were known second by second; without them energy is spread evenly.
+    """
+
+    bounds: Array
+    joules: Array
+    grams_per_kwh: Array
+    shaped: bool
+
+    @property
+    def grams(self) -> Array:
+        """gCO2e of each second, float64 ``[n]``."""
+        return self.joules / JOULES_PER_KWH * self.grams_per_kwh
+
+    @property
+    def total(self) -> float:
+        """gCO2e of the arm."""
+        return float(self.grams.sum())
 
 
-def _number(value: Any) -> float | None:
-    """A finite number, or None."""
-    return float(value) if value is not None and math.isfinite(value) else None
+def footprint(
+    joules: float,
+    serving_joules: float,
+    duration_s: float,
+    grams_per_kwh: float,
+    course: Sequence[Moment],
+    *,
+    own: bool,
+) -> Footprint:
+    """Spread ``joules`` over the arm's seconds and give each the intensity of the course, else ``grams_per_kwh``.
+
+    ``own``: the course is this arm's, so that its watts, which are serving's, shape ``serving_joules`` of the joules;
+    the rest is spread evenly. The intensity is taken by second of the trace for either arm, or they would not compare.
+    """
+    bounds = edges(duration_s, 1.0)
+    spans = np.diff(bounds)
+    intensity = steps(course, "grams_per_kwh", bounds)
+    watts = steps(course, "watts", bounds)
+    shaped = own and bool(np.isfinite(watts).all() and watts.sum() > 0)
+    weights = watts * spans if shaped else spans
+    serving = min(serving_joules, joules)
+    spread = serving * weights / weights.sum() + (joules - serving) * spans / spans.sum()
+    return Footprint(bounds, spread, np.where(np.isfinite(intensity), intensity, grams_per_kwh), shaped)
+
+
+def carbon_part(carbon: CarbonIntensity | None, course: Sequence[Moment], duration_s: float) -> contents.Carbon | None:
+    """The intensity for the report: its mean and range over the arm where the course has it."""
+    if carbon is None:
+        return None
+    found = footprint(0.0, 0.0, duration_s, carbon.grams_per_kwh, course, own=False)
+    low, high = float(found.grams_per_kwh.min()), float(found.grams_per_kwh.max())
+    return contents.Carbon(
+        grams_per_kwh=low if low == high else float(np.average(found.grams_per_kwh, weights=np.diff(found.bounds))),
+        source=carbon.source,
+        kind=carbon.kind,
+        stale=carbon.stale or any(m.carbon_stale for m in course),
+        lowest=None if low == high else low,
+        highest=None if low == high else high,
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from greenflow_ray.loadtest.result import ArmResult
+from greenflow_ray.report.compare import REPRICING
 from greenflow_ray.report.contents import Report
-from greenflow_ray.report.overhead import REPRICING
+from greenflow_ray.viz.style import change
 
 LATE_S = 0.05
 
@@ -35,8 +36,8 @@ def reservations(report: Report, equal: ArmResult, greenflow: ArmResult) -> list
     clicks = report.saving.intervals.get("clicks")
     if clicks and clicks[0] <= 0 <= clicks[1]:
         out.append(
-            f"The difference in clicks is within chance: its 95 % interval, {_change(clicks[1])} to "
-            f"{_change(clicks[0])}, holds 0."
+            f"The difference in clicks is within chance: its 95 % interval, {change(clicks[1])} to "
+            f"{change(clicks[0])}, holds 0."
         )
     if any(arm.energy is not None and arm.energy.source == "estimated" for _, arm in arms):
         methods = dict.fromkeys(arm.energy.method for _, arm in arms if arm.energy is not None)
@@ -61,46 +62,30 @@ def reservations(report: Report, equal: ArmResult, greenflow: ArmResult) -> list
             "GreenFlow's own share of CPU time is its allocator's, ledger's and meters'; the repricing job's CPU time "
             "is missing there, but is part of the node's energy."
         )
-    out += _carbon(report)
-    if report.frontier is not None:
-        out.append(
-            "The revenue frontier is the reward model's prediction for sampled requests, the arms' points are realised "
-            "clicks; EQUAL's single chain need not lie on it."
-        )
-    out.append(_method(report))
-    out.append(
-        "Latency runs from the instant at which a request was due, so waiting in an overloaded server is counted."
-        + (" Load generator and server ran on the same machine." if greenflow.cpu_seconds else "")
-    )
-    return out
-
-
-def _carbon(report: Report) -> list[str]:
-    """How grams were found."""
-    carbon, out = report.carbon, []
-    if carbon is not None and carbon.stale:
+    if report.carbon is not None and report.carbon.stale:
         out.append("The carbon intensity was out of date at times; the last known value was used.")
-    if carbon is not None and carbon.lowest is not None:
+    if report.carbon is not None and report.carbon.lowest is not None:
         known = any(m.watts is not None for m in report.course)
         shape = "its energy is spread by serving's watts, EQUAL's" if known else "energy is spread"
         out.append(
             "The carbon intensity changed: grams add up by the second, for both arms at the intensity of the GreenFlow "
             f"arm's second, so that they compare; {shape} evenly."
         )
-    sci = report.arms.greenflow.sci
-    return [*out, f"SCI: {sci.note}."] if sci is not None else out
-
-
-def _method(report: Report) -> str:
-    """How intervals were found, and what has none."""
-    windows = report.budget.window_seconds
-    return (
+    if report.arms.greenflow.sci is not None:
+        out.append(f"SCI: {report.arms.greenflow.sci.note}.")
+    if report.frontier is not None:
+        out.append(
+            "The revenue frontier is the reward model's prediction for sampled requests, the arms' points are realised "
+            "clicks; EQUAL's single chain need not lie on it."
+        )
+    out.append(
         "Intervals are 95 % percentile intervals of bootstraps: FLOPs, clicks and latency draw whole users, both arms' "
-        f"requests together; the budget's use and over-use draw blocks of neighbouring windows of {windows:g} s. CPU "
-        "time, energy and carbon are one reading an arm and have none. Another machine or trace may differ by more."
+        "requests together; the budget's use and over-use draw blocks of neighbouring windows of "
+        f"{report.budget.window_seconds:g} s. CPU time, energy and carbon are one reading an arm and have none. "
+        "Another machine or trace may differ by more."
     )
-
-
-def _change(saving: float) -> str:
-    """A saving as a signed change, e.g. 0.4 as −40.0 %."""
-    return f"{-100 * saving:+.1f} %".replace("-", "−")
+    out.append(
+        "Latency runs from the instant at which a request was due, so waiting in an overloaded server is counted."
+        + (" Load generator and server ran on the same machine." if greenflow.cpu_seconds else "")
+    )
+    return out

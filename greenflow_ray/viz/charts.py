@@ -147,6 +147,14 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [step * 10.0**e for e in range(-4, 8) for step in (1, 2, 5) if low <= step * 10.0**e <= high]
 
 
+def tips(*shown: tuple[str, ...]) -> list[alt.Tooltip]:
+    """What a pointer is told: for each a field, its title and its number format; the last two may be left out."""
+    return [alt.Tooltip(**dict[str, Any](zip(("shorthand", "title", "format"), each, strict=False))) for each in shown]
+
+
+ENDS = (("low:Q", "95 % from", ".4f"), ("high:Q", "to", ".4f"))
+"""What a pointer is told of an interval's ends."""
+
 PERCENT = "format(100 * datum.value, '~g') + ' %'"
 """The ``labelExpr`` of an axis that shows fractions in per cent."""
 

@@ -38,18 +38,15 @@ def save(text: str, path: Path | str) -> None:
 
 @cache
 def _environment() -> Environment:
-    rooms = {"viz": "viz", "report": "report", "evaluation": "evaluation"}
+    rooms = ("viz", "report", "evaluation")
     environment = Environment(
-        loader=PrefixLoader(
-            {name: PackageLoader("greenflow_ray", f"{room}/templates") for name, room in rooms.items()}
-        ),
+        loader=PrefixLoader({room: PackageLoader("greenflow_ray", f"{room}/templates") for room in rooms}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
-    environment.filters |= {"si": style.si, "signed_percent": style.signed_percent, "seconds": style.seconds}
     environment.globals |= {"vega": _vega, "colours": style.VARIABLES}
     return environment
 

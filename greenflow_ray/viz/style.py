@@ -50,24 +50,36 @@ def scale(largest: float) -> tuple[float, str]:
     return next(((size, prefix) for size, prefix in _PREFIXES if abs(largest) >= size), (1.0, ""))
 
 
-def si(value: float, unit: str = "") -> str:
-    """Three significant digits with an SI prefix, e.g. ``1.23 GFLOPs``."""
-    size, prefix = scale(value)
-    number = value / size
-    digits = 0 if abs(number) >= 100 or float(number).is_integer() else 1 if abs(number) >= 10 else 2
-    return f"{number:,.{digits}f} {prefix}{unit}".rstrip()
+def number(value: float | None, places: int = 3) -> str:
+    """A number with thousands set apart and a true minus sign; a dash if unknown."""
+    return "–" if value is None else f"{value:,.{places}f}".replace("-", "−")
 
 
-def signed_percent(fraction: float | None, digits: int = 1) -> str:
-    """A fraction as a signed percentage with a true minus sign; a dash if unknown."""
-    if fraction is None:
+def percent(value: float | None, places: int = 1) -> str:
+    """A fraction in per cent; a dash if unknown."""
+    return "–" if value is None else f"{number(100 * value, places)} %"
+
+
+def change(saving: float | None) -> str:
+    """A saving as a signed change, e.g. 0.4 as −40.0 %; a dash if unknown."""
+    if saving is None:
         return "–"
-    text = f"{100 * fraction:+.{digits}f} %"
-    return f"{0:.{digits}f} %" if float(text[:-2]) == 0 else text.replace("-", "−")
+    text = f"{-100 * saving:+.1f} %"
+    return "0.0 %" if float(text[:-2]) == 0 else text.replace("-", "−")
+
+
+def si(value: float | None, unit: str = "") -> str:
+    """Three significant digits with an SI prefix, e.g. ``1.23 GFLOPs``; a dash if unknown."""
+    if value is None:
+        return "–"
+    size, prefix = scale(value)
+    scaled = value / size
+    digits = 0 if abs(scaled) >= 100 or float(scaled).is_integer() else 1 if abs(scaled) >= 10 else 2
+    return f"{scaled:,.{digits}f} {prefix}{unit}".rstrip()
 
 
 def seconds(value: float | None) -> str:
-    """A latency: milliseconds below a second."""
+    """A latency: milliseconds below a second; a dash if unknown."""
     if value is None:
         return "–"
     if value >= 1:

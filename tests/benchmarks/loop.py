@@ -39,7 +39,7 @@ from greenflow_ray.loadtest import windows
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.trace import Rate, Trace, generate
 from greenflow_ray.pricing.store.base import open_store
-from greenflow_ray.report.overhead import overhead
+from greenflow_ray.report.compare import overhead
 from greenflow_ray.serving.local.launch import free_port, start
 from greenflow_ray.support.files import whole
 from greenflow_ray.support.terminal import Terminal

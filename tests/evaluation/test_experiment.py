@@ -18,8 +18,6 @@ from greenflow_ray.errors import ConfigError
 from greenflow_ray.evaluation import experiment, work
 from greenflow_ray.evaluation.contest import learners
 from greenflow_ray.evaluation.contest.arena import GREENFLOW, ORACLE
-from greenflow_ray.evaluation.contest.corners import wanted_learners
-from greenflow_ray.evaluation.findings import shape
 from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import SHARES, Plan
 from greenflow_ray.models.training import train
@@ -80,7 +78,7 @@ def fingerprints(folder: Path) -> dict[str, str]:
 def test_it_writes_document_tables_page_and_picture(done: Done) -> None:
     plan, document = done
     run = plan.config.run
-    assert figures(shape.load(run / "evaluation.json")) == figures(document)
+    assert figures(Evaluation.model_validate_json((run / "evaluation.json").read_text())) == figures(document)
     assert json.loads((run / "evaluation.json").read_text())["schema"] == 1
     with (run / "evaluation" / "policies.csv").open() as file:
         rows = list(csv.reader(file))
@@ -241,7 +239,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert worked.count("fit") == 0
     assert worked.count("realised_clicks") == 2  # the final users', one a seed
     dataset = storage.load(plan.config.paths.data)
-    assert worked.count("_fit") == 2 * sum(len(wanted_learners(plan, dataset, e)) for e in plan.exposures) - 7
+    assert worked.count("_fit") == 2 * sum(len(learners.wanted(plan, dataset, e)) for e in plan.exposures) - 7
     assert figures(resumed) == figures(document)
 
 

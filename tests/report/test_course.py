@@ -7,7 +7,7 @@ import pytest
 
 from greenflow_ray.errors import DataError
 from greenflow_ray.report.contents import Moment
-from greenflow_ray.report.course import budget_course, intensity_changes, replicas_moved, steps, trajectory_of
+from greenflow_ray.report.course import budget_course, intensity_changes, replica_states, steps, trajectory_of
 from tests.report.conftest import BUDGET, CLEAN_T, ORDER_T, ledger_rows
 
 
@@ -51,9 +51,9 @@ def test_the_budgets_course_is_the_ledgers_where_it_knows_one() -> None:
 
 def test_steps_take_the_last_known_value() -> None:
     course = [moment(0), moment(1, watts=3.0), moment(2), moment(3, watts=5.0)]
-    found = steps(course, [m.watts for m in course], np.arange(6.0))
+    found = steps(course, "watts", np.arange(6.0))
     assert found.tolist() == [3.0, 3.0, 3.0, 5.0, 5.0]
-    assert np.isnan(steps(course, [m.grams_per_kwh for m in course], np.arange(3.0))).all()
+    assert np.isnan(steps(course, "grams_per_kwh", np.arange(3.0))).all()
 
 
 def test_changes_of_the_grid_and_of_replicas_are_found() -> None:
@@ -61,5 +61,5 @@ def test_changes_of_the_grid_and_of_replicas_are_found() -> None:
     assert intensity_changes(course, 60.0) == [(CLEAN_T, 240.0, 520.0)]
     assert intensity_changes(course, CLEAN_T) == []
     assert intensity_changes([moment(0), moment(1)], 60.0) == []
-    assert replicas_moved(course, 60.0) == ["ranking-dien", "ranking-din"]
-    assert replicas_moved(course, ORDER_T) == []
+    for end, moved in ((60.0, ["ranking-dien", "ranking-din"]), (ORDER_T, [])):
+        assert [name for name, n in replica_states(course, end)[0].items() if len(set(n)) > 1] == moved

@@ -5,7 +5,7 @@ import pytest
 
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.pricing.frontier import Frontier
-from greenflow_ray.report.curve import curve
+from greenflow_ray.report.compare import curve
 
 Arms = tuple[ArmResult, ArmResult]
 

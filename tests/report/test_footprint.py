@@ -5,7 +5,7 @@ import pytest
 
 from greenflow_ray.energy.carbon.intensity import CarbonIntensity
 from greenflow_ray.report.contents import Moment
-from greenflow_ray.report.footprint import carbon_part, footprint
+from greenflow_ray.report.course import carbon_part, footprint
 
 
 def moment(t: float, **values: object) -> Moment:

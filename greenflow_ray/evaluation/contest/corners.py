@@ -1,4 +1,4 @@
-"""One seed at one exposure: which reward models it needs, and all its policies' decisions."""
+"""One seed at one exposure: all its policies' decisions, from what its reward models predict."""
 
 from __future__ import annotations
 
@@ -8,52 +8,22 @@ from greenflow_ray.chains import ChainSpace
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.contest import learners
 from greenflow_ray.evaluation.contest.arena import GREENFLOW, Corner
-from greenflow_ray.evaluation.contest.learners import Learner
 from greenflow_ray.evaluation.contest.policies import Columns
-from greenflow_ray.evaluation.plan import CURVE, EARLY, JUDGED, SAMPLES, SHARES, Plan
-from greenflow_ray.evaluation.work import Loaded, run_grid
-
-
-def wanted_learners(plan: Plan, dataset: Dataset, exposure: int) -> list[Learner]:
-    """The reward models of one exposure: all questions at the first, the main ones at the others."""
-    chosen = [learners.GREENFLOW, learners.BOOSTED]
-    if not plan.full or exposure != plan.exposures[0]:
-        return chosen
-    chosen += [learners.DIRECT, learners.LOGGED, *learners.ablations(plan.config.reward.monotone).values()]
-    reward = len(dataset.users.of(Split.REWARD))
-    chosen += [sized(n) for n in SAMPLES if n < reward]
-    if len(np.unique(dataset.users.since)) > 1:
-        chosen += [aged("older"), aged("newer")]
-    if dataset.synthetic:
-        chosen.append(learners.FORESEEN)
-    return chosen
-
-
-def sized(users: int) -> Learner:
-    """Boosted trees that see so many reward users."""
-    return Learner(f"boosted trees, {users} users", "boosted", users=users)
-
-
-def aged(part: str) -> Learner:
-    """Boosted trees that see the older or the newer half of the reward users."""
-    return Learner(f"boosted trees, {part} half", "boosted", part=part)
+from greenflow_ray.evaluation.plan import CURVE, EARLY, JUDGED, SHARES, Plan
+from greenflow_ray.evaluation.work import Loaded
 
 
 def corner(plan: Plan, dataset: Dataset, seed: int, exposure: int) -> Corner:
     """One seed's policies at one exposure."""
     loaded = Loaded.of(plan.of(seed, 0))
     space, columns = learners.exposed_space(loaded.space, exposure)
-    grids = [run_grid(plan, seed, cut, Split.REWARD) for cut in range(plan.cuts)]
-    clicks = learners.join(grids).clicks[plan.exposures.index(exposure)][:, columns]
-    found = {
-        learner.name: learners.predict(plan, seed, exposure, learner)
-        for learner in wanted_learners(plan, dataset, exposure)
-    }
+    wanted = learners.wanted(plan, dataset, exposure)
+    found = {learner.name: learners.predict(plan, seed, exposure, learner) for learner in wanted}
     ids = dataset.users.user_ids[dataset.users.of(Split.FINAL)]
     here = Corner(
         space=space,
         columns=columns,
-        clicks=clicks,
+        clicks=learners.all_cuts(plan, seed, Split.REWARD).clicks[plan.exposures.index(exposure)][:, columns],
         fitting=found[GREENFLOW].fitting,
         predicted={name: p.final for name, p in found.items()},
         user_ids=np.tile(ids, plan.cuts),

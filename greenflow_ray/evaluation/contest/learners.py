@@ -12,8 +12,8 @@ from greenflow_ray.chains import ChainSpace, Stage
 from greenflow_ray.config import RewardConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import Split
-from greenflow_ray.evaluation.plan import Plan
+from greenflow_ray.datasets.schema import Dataset, Split
+from greenflow_ray.evaluation.plan import SAMPLES, Plan
 from greenflow_ray.evaluation.work import CODE_VERSION, Grid, Loaded, grid_path, run_grid
 from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.network.boosted import BoostedRewards
@@ -51,42 +51,44 @@ BOOSTED = Learner("GreenFlow, boosted trees", "boosted")
 DIRECT = Learner("network, fitted to clicks without a teacher", changes=(("teacher", "none"),))
 LOGGED = Learner("network, from a log with one random chain a request", "logged")
 FORESEEN = Learner("boosted trees on expected clicks", "boosted", expected=True)
-
-
-def ablated(teacher: str, *, recursive: bool, multi_basis: bool, monotone: bool) -> Learner:
-    """A variant of the network, with the ``teacher`` of the configuration's default or ``none``."""
-    untaught = teacher == "none"
-    return Learner(
-        f"recursive {recursive}, basis {multi_basis}, monotone {monotone}"
-        + (", without a teacher" if untaught else ""),
-        changes=(
-            ("recursive", recursive),
-            ("multi_basis", multi_basis),
-            ("monotone", monotone),
-            *((("teacher", "none"),) if untaught else ()),
-        ),
-    )
-
-
 FULL = {"boosted": GREENFLOW, "none": DIRECT}
 """The network with everything, by its teacher."""
+
 
 Switches = tuple[str, bool, bool, bool]
 """Teacher, recursive, multi_basis, monotone."""
 
 
 def ablations(monotone: bool) -> dict[Switches, Learner]:
-    """What is left out, or turned over, of a network that is ``monotone`` or not; both with and without a teacher."""
-    return {
-        (teacher, *switches): ablated(teacher, recursive=switches[0], multi_basis=switches[1], monotone=switches[2])
-        for teacher in FULL
-        for switches in (
+    """A network that is ``monotone`` or not, and what is left out or turned over of it; with and without a teacher."""
+    found = {}
+    for teacher, full in FULL.items():
+        found[teacher, True, True, monotone] = full
+        for recursive, basis, bound in (
             (True, False, monotone),
             (False, True, monotone),
             (False, False, monotone),
             (True, True, not monotone),
-        )
-    }
+        ):
+            name = f"recursive {recursive}, basis {basis}, monotone {bound}"
+            changes = (("recursive", recursive), ("multi_basis", basis), ("monotone", bound), *full.changes)
+            name += ", without a teacher" if full.changes else ""
+            found[teacher, recursive, basis, bound] = Learner(name, changes=changes)
+    return found
+
+
+def wanted(plan: Plan, dataset: Dataset, exposure: int) -> list[Learner]:
+    """The reward models of one exposure: all questions at the first, the main ones at the others."""
+    chosen = [GREENFLOW, BOOSTED]
+    if plan.full and exposure == plan.exposures[0]:
+        chosen += [DIRECT, LOGGED, *ablations(plan.config.reward.monotone).values()]
+        reward = len(dataset.users.of(Split.REWARD))
+        chosen += [Learner(f"boosted trees, {n} users", "boosted", users=n) for n in SAMPLES if n < reward]
+        if len(np.unique(dataset.users.since)) > 1:
+            chosen += [Learner(f"boosted trees, {part} half", "boosted", part=part) for part in ("older", "newer")]
+        if dataset.synthetic:
+            chosen.append(FORESEEN)
+    return list(dict.fromkeys(chosen))
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,6 @@ class Material:
         describe = describe_requests(base, loaded.dataset)
         features: dict[Split, list[F32]] = {split: [] for split in Split}
         users: dict[Split, list[npt.NDArray[np.int64]]] = {split: [] for split in Split}
-        grids: dict[Split, list[Grid]] = {Split.REWARD: [], Split.VALIDATION: []}
         fields: list[dict[str, npt.NDArray[np.int64]]] = []
         for cut in range(plan.cuts):
             dataset = loaded.dataset if cut == 0 else storage.load(plan.of(seed, cut).paths.data)
@@ -140,21 +141,20 @@ class Material:
                 rows = dataset.users.of(split)
                 users[split].append(rows)
                 features[split].append(describe(table.rows(rows)))
-            for split, held in grids.items():
-                held.append(run_grid(plan, seed, cut, split))
             fields.append(fields_of(dataset.users, dataset.users.of(Split.VALIDATION)))
         return cls(
             loaded,
             {split: np.concatenate(parts) for split, parts in features.items()},
             {split: np.concatenate(parts) for split, parts in users.items()},
-            {split: join(parts) for split, parts in grids.items()},
+            {split: all_cuts(plan, seed, split) for split in (Split.REWARD, Split.VALIDATION)},
             {name: np.concatenate([f[name] for f in fields]) for name in fields[0] if all(name in f for f in fields)},
             loaded.dataset.users.since,
         )
 
 
-def join(parts: list[Grid]) -> Grid:
-    """Grids of several cuts, one after the other."""
+def all_cuts(plan: Plan, seed: int, split: Split) -> Grid:
+    """A split's grids of all cuts, one after the other."""
+    parts = [run_grid(plan, seed, cut, split) for cut in range(plan.cuts)]
     expected = [p.expected for p in parts]
     return Grid(
         np.concatenate([p.users for p in parts]),

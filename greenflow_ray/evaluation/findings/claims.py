@@ -8,7 +8,7 @@ import numpy as np
 
 from greenflow_ray.evaluation.contest.arena import CRAS, GREENFLOW, Arena
 from greenflow_ray.evaluation.contest.pairing import Bootstrap
-from greenflow_ray.evaluation.findings.shape import Check, ExposureResult
+from greenflow_ray.evaluation.findings.shape import Check, ExposureResult, Interval
 from greenflow_ray.evaluation.plan import JUDGED
 
 MIDDLE_BUDGETS = (0.2, 0.3, 0.4)
@@ -28,8 +28,7 @@ def checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Ch
     worst = min(mine, key=lambda p: p.ratio_to_global.low)
     yield Check(
         claim="clicks ÷ GLOBAL: interval above 1 at each budget from 10 to 50 %",
-        value=f"lowest {worst.ratio_to_global.value:.4f} ({worst.ratio_to_global.low:.4f} to "
-        f"{worst.ratio_to_global.high:.4f}) at {worst.budget_share:.0%}",
+        value=f"lowest {_told(worst.ratio_to_global)} at {worst.budget_share:.0%}",
         met=worst.ratio_to_global.low > 1,
     )
     worst = min(mine, key=lambda p: p.ratio_to_fixed.value)
@@ -40,26 +39,27 @@ def checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Ch
     )
     shares = [s for s in JUDGED if s in arena.shares_of(CRAS)]
     ratios = {s: boot.ratio(arena.outcome(GREENFLOW, s), arena.outcome(CRAS, s)) for s in shares}
-    at = min(ratios, key=lambda s: ratios[s].value)
+    at, ratio = min(ratios.items(), key=lambda entry: entry[1].value)
     yield Check(
         claim="clicks ÷ tuned CRAS: not below 1 at any budget from 10 to 50 %",
-        value=f"lowest {ratios[at].value:.4f} ({ratios[at].low:.4f} to {ratios[at].high:.4f}) at {at:.0%}",
-        met=ratios[at].value >= 1,
+        value=f"lowest {_told(ratio)} at {at:.0%}",
+        met=ratio.value >= 1,
     )
     if result.waterfalls:
         saved = result.waterfalls[0].steps[-1].saved
         yield Check(
             claim="FLOPs saved at equal clicks against the arbitrary middle chain: at least 35 %",
-            value=f"{saved.value:.1%} ({saved.low:.1%} to {saved.high:.1%})",
+            value=_told(saved, ".1%"),
             met=saved.value >= 0.35,
         )
-    middle = [(p.budget_share, p.saved_against_fixed) for p in mine if p.budget_share in MIDDLE_BUDGETS]
-    if middle and all(s is not None for _, s in middle):
-        lowest = min(((share, s) for share, s in middle if s is not None), key=lambda x: x[1].value)
+    middle = [p for p in mine if p.budget_share in MIDDLE_BUDGETS]
+    known = [(p.saved_against_fixed, p.budget_share) for p in middle if p.saved_against_fixed is not None]
+    if known and len(known) == len(middle):
+        saved, at = min(known, key=lambda entry: entry[0].value)
         yield Check(
             claim="FLOPs saved at equal clicks against the best fixed chain, budgets 20 to 40 %: at least 15 %",
-            value=f"lowest {lowest[1].value:.1%} ({lowest[1].low:.1%} to {lowest[1].high:.1%}) at {lowest[0]:.0%}",
-            met=lowest[1].value >= 0.15,
+            value=f"lowest {_told(saved, '.1%')} at {at:.0%}",
+            met=saved.value >= 0.15,
         )
     if result.ceilings:
         base, earned, best = (sum(getattr(c, k) for c in result.ceilings) for k in ("global_", "greenflow", "optimum"))
@@ -92,9 +92,12 @@ def checks(result: ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[Ch
     if serving.flops_per_request is not None:
         share = serving.flops_per_request / float(np.mean([p.budget_flops for p in mine]))
         yield Check(claim="reward model's FLOPs ÷ mean chain's: at most 1 %", value=f"{share:.3%}", met=share <= 0.01)
-    ratio = serving.ratio_to_boosted
     yield Check(
         claim="the network earns at least 99.7 % of the boosted trees' clicks",
-        value=f"{ratio.value:.4f} ({ratio.low:.4f} to {ratio.high:.4f})",
-        met=ratio.value >= 0.997,
+        value=_told(serving.ratio_to_boosted),
+        met=serving.ratio_to_boosted.value >= 0.997,
     )
+
+
+def _told(of: Interval, form: str = ".4f") -> str:
+    return f"{of.value:{form}} ({of.low:{form}} to {of.high:{form}})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,18 +12,9 @@ from greenflow_ray.evaluation.contest import learners
 from greenflow_ray.evaluation.contest.arena import CRAS, DCAF, FIXED, GLOBAL, GREENFLOW, ORACLE, Arena
 from greenflow_ray.evaluation.contest.pairing import Bootstrap
 from greenflow_ray.evaluation.contest.tracking import track
-from greenflow_ray.evaluation.findings import answers
+from greenflow_ray.evaluation.findings import answers, shape
 from greenflow_ray.evaluation.findings.claims import checks
-from greenflow_ray.evaluation.findings.shape import (
-    Ablation,
-    Ceiling,
-    Evaluation,
-    ExposureResult,
-    ModelLine,
-    RewardModelLine,
-    Scale,
-    ScalePoint,
-)
+from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult
 from greenflow_ray.evaluation.plan import JUDGED, SHARES, Plan
 from greenflow_ray.evaluation.work import Grid
 from greenflow_ray.models.training.train import train
@@ -69,10 +60,10 @@ def compose(
     )
 
 
-def _models(plan: Plan) -> tuple[ModelLine, ...]:
+def _models(plan: Plan) -> tuple[shape.ModelLine, ...]:
     by_seed = [train(plan.of(seed, 0)) for seed in plan.seeds]  # all trained by now: reused, or judged if not ours
     return tuple(
-        ModelLine(
+        shape.ModelLine(
             stage=rows[0].stage,
             name=rows[0].name,
             flops_per_item=rows[0].flops_per_item,
@@ -86,16 +77,15 @@ def _models(plan: Plan) -> tuple[ModelLine, ...]:
 def _result(
     plan: Plan, dataset: Dataset, arena: Arena, boot: Bootstrap, finals: dict[int, Grid], *, first: bool
 ) -> ExposureResult:
-    equal = next(name for name, _ in arena.decisions() if name.startswith("EQUAL"))
+    decided = list(dict.fromkeys(name for name, _ in arena.decisions()))
+    equal = next(name for name in decided if name.startswith("EQUAL"))
     names = [equal, FIXED, GLOBAL, DCAF, CRAS, GREENFLOW, learners.BOOSTED.name, ORACLE]
-    pools: dict[str, tuple[str, ...]] = {
-        name: (name.removeprefix("GreenFlow, only "),)
-        for name in dict.fromkeys(name for name, _ in arena.decisions())
-        if name.startswith("GreenFlow, only ")
-    }
+    only = "GreenFlow, only "
+    pools: dict[str, tuple[str, ...]] = {n: (n.removeprefix(only),) for n in decided if n.startswith(only)}
     if pools:
         pools[GREENFLOW] = tuple(m.name for m in arena.space.stages[-1].pool)
-    complete = plan.full and first
+    corner, complete = arena.corners[0], plan.full and first
+    day = corner.fitting, corner.predicted[GREENFLOW], arena.space.costs, TRACKED, plan.config.seed
     return ExposureResult(
         exposure=arena.exposure,
         chains=len(arena.space),
@@ -107,18 +97,8 @@ def _result(
         reward_models=_reward_models(arena, boot),
         ablation=_ablation(arena, boot, monotone=plan.config.reward.monotone) if complete else (),
         waterfalls=answers.waterfalls(arena, boot),
-        scales=tuple(_scales(arena, boot)) if complete else (),
-        tracking=(
-            track(
-                arena.corners[0].fitting,
-                arena.corners[0].predicted[GREENFLOW],
-                arena.space.costs,
-                TRACKED,
-                plan.config.seed,
-            )
-            if complete
-            else None
-        ),
+        scales=tuple(_scales(arena, boot, decided)) if complete else (),
+        tracking=track(*day) if complete else None,
         ceilings=_ceilings(plan, arena, finals) if dataset.synthetic else (),
     )
 
@@ -129,16 +109,17 @@ def _quality(arena: Arena, name: str) -> tuple[float, float, float, int]:
     return float(calibration[0]), float(calibration[1]), float(calibration[2]), arena.corners[0].quality[name][1]
 
 
-def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[RewardModelLine, ...]:
+def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[shape.RewardModelLine, ...]:
     lines = []
     for learner in (learners.GREENFLOW, learners.BOOSTED, learners.DIRECT, learners.LOGGED):
         if learner.name not in arena.corners[0].predicted:
             continue
         rce, bias, correlation, flops = _quality(arena, learner.name)
+        serves = learner is learners.GREENFLOW
         lines.append(
-            RewardModelLine(
-                name="network, taught by boosted trees" if learner is learners.GREENFLOW else learner.name,
-                serves=learner is learners.GREENFLOW,
+            shape.RewardModelLine(
+                name="network, taught by boosted trees" if serves else learner.name,
+                serves=serves,
                 flops_per_request=flops if flops >= 0 else None,
                 field_rce=rce,
                 bias=bias,
@@ -150,19 +131,13 @@ def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[RewardModelLine, ...]
     return tuple(lines)
 
 
-def _ablation(arena: Arena, boot: Bootstrap, *, monotone: bool) -> tuple[Ablation, ...]:
+def _ablation(arena: Arena, boot: Bootstrap, *, monotone: bool) -> tuple[shape.Ablation, ...]:
+    """The taught variants first, those of the configured kind before the others, the fullest before all."""
     lines = []
-    variants = {(teacher, True, True, monotone): full for teacher, full in learners.FULL.items()}
-    variants |= learners.ablations(monotone)
-
-    def fullest_first(entry: tuple[learners.Switches, learners.Learner]) -> tuple[bool, bool, int]:
-        (teacher, recursive, basis, bound), _ = entry
-        return teacher != "none", bound != monotone, -(recursive + basis)
-
-    for (teacher, recursive, basis, bound), learner in sorted(variants.items(), key=fullest_first):
+    for (teacher, recursive, basis, bound), learner in learners.ablations(monotone).items():
         rce, _, correlation, _ = _quality(arena, learner.name)
         lines.append(
-            Ablation(
+            shape.Ablation(
                 teacher=teacher != "none",
                 recursive=recursive,
                 multi_basis=basis,
@@ -173,55 +148,51 @@ def _ablation(arena: Arena, boot: Bootstrap, *, monotone: bool) -> tuple[Ablatio
                 ratio_to_full=answers.over_budgets(arena, boot, learner.name, learners.FULL[teacher].name),
             )
         )
-    return tuple(lines)
+    order = sorted(lines, key=lambda a: (a.teacher, a.monotone != monotone, -(a.recursive + a.multi_basis)))
+    return tuple(order)
 
 
-def _scales(arena: Arena, boot: Bootstrap) -> Iterable[Scale]:
-    names = list(arena.corners[0].predicted)
-
-    def point(policy: str, x: float, label: str) -> ScalePoint:
-        return ScalePoint(x=x, label=label, ratio_to_global=answers.over_budgets(arena, boot, policy), saved=None)
-
-    everybody = int(arena.corners[0].clicks.shape[0])
-    sizes = [(int(n.split(", ")[1].split()[0]), n) for n in names if n.endswith(" users")]
-    if sizes:
-        yield Scale(
-            name="samples",
-            question="How many reward users are needed? (boosted trees)",
-            points=(
-                *(point(name, n, f"{n:,}") for n, name in sorted(sizes)),
-                point(learners.BOOSTED.name, everybody / max(arena.cuts, 1), "all"),
-            ),
+def _scales(arena: Arena, boot: Bootstrap, decided: Sequence[str]) -> Iterable[shape.Scale]:
+    def scale(name: str, question: str, points: Iterable[tuple[float, str, str]]) -> shape.Scale:
+        """From ``points`` (x, label, policy)."""
+        line = (
+            shape.ScalePoint(x=x, label=label, ratio_to_global=answers.over_budgets(arena, boot, policy), saved=None)
+            for x, label, policy in points
         )
-    parts = [
-        (int(n.split(", ")[1].split()[0]), n)
-        for n in dict.fromkeys(name for name, _ in arena.decisions())
-        if n.startswith("GreenFlow, ") and n.endswith(" chains")
-    ]
-    if parts:
-        yield Scale(
-            name="chains",
-            question="How many chains are needed? (the same cheapest and fullest chain; against GLOBAL with all)",
-            points=(
-                *(point(name, n, str(n)) for n, name in sorted(parts)),
-                point(GREENFLOW, len(arena.space), str(len(arena.space))),
-            ),
+        return shape.Scale(name=name, question=question, points=tuple(line))
+
+    def sized(ending: str) -> list[tuple[int, str]]:
+        """Policies whose names end so, such as "GreenFlow, 8 chains", by their number."""
+        return sorted((int(n.split(", ")[1].split()[0]), n) for n in decided if n.endswith(ending))
+
+    if sizes := sized(" users"):
+        everybody = arena.corners[0].clicks.shape[0] / max(arena.cuts, 1)
+        yield scale(
+            "samples",
+            "How many reward users are needed? (boosted trees)",
+            [*((n, f"{n:,}", name) for n, name in sizes), (everybody, "all", learners.BOOSTED.name)],
         )
-    halves = [n for n in names if n.endswith(" half")]
-    if halves:
-        yield Scale(
-            name="drift",
-            question="Does it matter when the reward users came? (boosted trees fitted to the older or newer half)",
-            points=tuple(point(name, i, name.split(", ")[1]) for i, name in enumerate(halves)),
+    if parts := sized(" chains"):
+        most = len(arena.space)
+        yield scale(
+            "chains",
+            "How many chains are needed? (the same cheapest and fullest chain; against GLOBAL with all)",
+            [*((n, str(n), name) for n, name in parts), (most, str(most), GREENFLOW)],
+        )
+    if halves := [n for n in decided if n.endswith(" half")]:
+        yield scale(
+            "drift",
+            "Does it matter when the reward users came? (boosted trees fitted to the older or newer half)",
+            ((i, name.split(", ")[1], name) for i, name in enumerate(halves)),
         )
 
 
-def _exposures(arenas: dict[int, Arena], boot: Bootstrap) -> Scale:
-    return Scale(
+def _exposures(arenas: dict[int, Arena], boot: Bootstrap) -> shape.Scale:
+    return shape.Scale(
         name="exposure",
         question="How does it depend on the number of exposed items?",
         points=tuple(
-            ScalePoint(
+            shape.ScalePoint(
                 x=e,
                 label=f"e = {e}",
                 ratio_to_global=answers.over_budgets(arena, boot, GREENFLOW),
@@ -232,31 +203,27 @@ def _exposures(arenas: dict[int, Arena], boot: Bootstrap) -> Scale:
     )
 
 
-def _ceilings(plan: Plan, arena: Arena, finals: dict[int, Grid]) -> tuple[Ceiling, ...]:
+def _ceilings(plan: Plan, arena: Arena, finals: dict[int, Grid]) -> tuple[shape.Ceiling, ...]:
     """The same decisions in expected clicks, beside the optimum over expected rewards."""
     e = plan.exposures.index(arena.exposure)
     _, user = np.unique(finals[plan.seeds[0]].users, return_inverse=True)
     known = Arena(arena.exposure, arena.corners)
     known.reveal([finals[s].expected[e][:, c.columns] for s, c in zip(plan.seeds, arena.corners, strict=True)], user)
     known.add_oracle(JUDGED)
+    foreseeing = learners.FORESEEN.name in arena.corners[0].predicted
     found = []
     for share in JUDGED:
         if share not in arena.shares_of(GLOBAL):
             continue
         base, mine, best = (known.outcome(name, share).mean_clicks for name in (GLOBAL, GREENFLOW, ORACLE))
-        foreseen = None
-        if learners.FORESEEN.name in arena.corners[0].predicted:
-            foreseen = known.outcome(learners.FORESEEN.name, share).mean_clicks
         found.append(
-            Ceiling.model_validate(
-                {
-                    "budget_share": share,
-                    "global": base,
-                    "greenflow": mine,
-                    "optimum": best,
-                    "foreseeable": foreseen,
-                    "share": (mine - base) / max(best - base, 1e-12),
-                }
+            shape.Ceiling(
+                budget_share=share,
+                **{"global": base},  # no name for a keyword in Python
+                greenflow=mine,
+                optimum=best,
+                foreseeable=known.outcome(learners.FORESEEN.name, share).mean_clicks if foreseeing else None,
+                share=(mine - base) / max(best - base, 1e-12),
             )
         )
     return tuple(found)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from pydantic import Field
 
-from pydantic import Field, ValidationError
-
-from greenflow_ray.errors import DataError
 from greenflow_ray.support.documents import Part
-
-SCHEMA = 1
 
 
 class Interval(Part):
@@ -186,7 +180,7 @@ class Check(Part):
 class Evaluation(Part):
     """The whole document."""
 
-    schema_version: int = Field(default=SCHEMA, alias="schema")
+    schema_version: int = Field(default=1, alias="schema")
     dataset: str
     synthetic: bool
     cascade: str
@@ -204,14 +198,3 @@ class Evaluation(Part):
     def to_json(self) -> str:
         """JSON text."""
         return self.model_dump_json(by_alias=True, indent=1) + "\n"
-
-
-def load(path: Path | str) -> Evaluation:
-    """Read ``evaluation.json``. Raises DataError on one line if it is missing or not one."""
-    path = Path(path)
-    try:
-        return Evaluation.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({type(error).__name__}); run `greenflow evaluate` first") from error
-    except (ValidationError, ValueError) as error:
-        raise DataError(f"{path}: not an evaluation ({' '.join(str(error).split())[:160]}); run it again") from error

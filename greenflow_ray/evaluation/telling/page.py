@@ -8,37 +8,28 @@ from pathlib import Path
 from markupsafe import Markup
 
 from greenflow_ray.errors import DataError
-from greenflow_ray.evaluation.findings.shape import (
-    Ablation,
-    Evaluation,
-    ExposureResult,
-    Interval,
-    PolicyPoint,
-    RewardModelLine,
-)
+from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval, PolicyPoint
 from greenflow_ray.evaluation.telling import pictures, sections, words
 from greenflow_ray.viz import pages
+from greenflow_ray.viz.style import number, percent
 
 Card = tuple[str, str, str]
 
 
 def render(evaluation: Evaluation) -> str:
     """HTML text of the page: the first exposure in full, then the others, checks, models and notes."""
-    met = sum(check.met for check in evaluation.checks)
     return pages.render(
         "evaluation/evaluation.html.jinja",
         evaluation=evaluation,
         reality=words.REALITIES[evaluation.synthetic],
         headline=words.headline(evaluation),
         where_from=words.where_from(evaluation),
-        claims_met=f"{met} of {len(evaluation.checks)}",
+        claims_met=_claims_met(evaluation),
         cards=_cards(evaluation, evaluation.results[0]) if evaluation.results else [],
         tables=sections,
         pictures=pictures,
         words=words,
         luck=lambda names: any(map(words.is_luck, names)),
-        earning=_earning,
-        variants=_variants,
     )
 
 
@@ -48,19 +39,13 @@ def save_png(evaluation: Evaluation, path: Path | str) -> None:
     if found is None:
         raise DataError(f"{path}: the evaluation has no waterfall to draw; run `greenflow evaluate` with policies")
     result, falls = found
-    head, _, rest = words.headline(evaluation).partition("; ")
     about = f"{evaluation.dataset} ({words.REALITIES[evaluation.synthetic]}), cascade {evaluation.cascade}"
-    lines = [head, *([rest] if rest else []), f"{about}, {result.exposure} items shown"]
+    lines = [*words.headline(evaluation).split("; ", 1), f"{about}, {result.exposure} items shown"]
     pictures.waterfall("waterfall", result, falls).save_png(path, title=lines)
 
 
-def _earning(rows: Sequence[RewardModelLine]) -> list[tuple[str, Interval, bool]]:
-    return [(row.name, row.revenue, row.serves) for row in rows]
-
-
-def _variants(rows: Sequence[Ablation]) -> list[tuple[str, Interval, bool]]:
-    best = max(row.revenue.value for row in rows)
-    return [(sections.variant(row), row.revenue, row.revenue.value == best) for row in rows]
+def _claims_met(evaluation: Evaluation) -> str:
+    return f"{sum(check.met for check in evaluation.checks)} of {len(evaluation.checks)}"
 
 
 def _cards(evaluation: Evaluation, result: ExposureResult) -> list[Card]:
@@ -68,23 +53,19 @@ def _cards(evaluation: Evaluation, result: ExposureResult) -> list[Card]:
     line = words.middle(words.points(result, words.main_policy(result)))
     entries: list[Card] = []
     if line:
+        most, least = max(p.used for p in line), min(p.used for p in line)
+        over = "over the budget" if most > 1 else "never over the budget"
         entries += [
             _over("Clicks ÷ GLOBAL's", line, lambda p: p.ratio_to_global, 1.0),
             _over("Clicks ÷ best fixed chain's", line, lambda p: p.ratio_to_fixed, 1.0),
             _over("FLOPs saved against the best fixed chain", line, lambda p: p.saved_against_fixed, 0.0),
+            ("Budget used", words.used(most), f"at most, {over}; least {words.used(least)}"),
         ]
-        most, least = max(p.used for p in line), min(p.used for p in line)
-        over = "over the budget" if most > 1 else "never over the budget"
-        entries.append(("Budget used", words.used(most), f"at most, {over}; least {words.used(least)}"))
-    serving = next((row for row in result.reward_models if row.serves), None)
-    if serving is not None:
-        ratio = serving.ratio_to_boosted
-        detail = f"{words.span(ratio)}: {serving.name}, which serves"
-        entries.append(("Clicks ÷ boosted reference's", words.number(ratio.value), detail))
+    for row in [row for row in result.reward_models if row.serves][:1]:
+        detail = f"{words.span(row.ratio_to_boosted)}: {row.name}, which serves"
+        entries.append(("Clicks ÷ boosted reference's", number(row.ratio_to_boosted.value), detail))
     if evaluation.checks:
-        met = sum(check.met for check in evaluation.checks)
-        link = Markup('<a href="#checks">each with its figure</a>')
-        entries.append(("Claims met", f"{met} of {len(evaluation.checks)}", link))
+        entries.append(("Claims met", _claims_met(evaluation), Markup('<a href="#checks">each with its figure</a>')))
     return entries
 
 
@@ -96,10 +77,9 @@ def _over(
     if not found:
         return name, "–", "out of the curves' range"
     low, high = min(i.value for i in found), max(i.value for i in found)
-    shown = words.number if against else lambda value, _=0: words.percent(value)
-    sure = sum(i.low > against for i in found)
+    least, most = (number(v) if against else percent(v) for v in (low, high))
     worse = sum(i.high < against for i in found)
     ends = f"{100 * line[0].budget_share:g} to {words.budget(line[-1].budget_share)}"
-    detail = f"least to most at budgets of {ends}; interval above {against:g} at {sure} of {len(line)}"
-    text = shown(low, 3) if round(low, 4) == round(high, 4) else f"{shown(low, 3)} to {shown(high, 3)}"
-    return name, text.replace(" % to", " to"), detail + (f", below at {worse}" if worse else "")
+    sure = f"interval above {against:g} at {sum(i.low > against for i in found)} of {len(line)}"
+    text = least if round(low, 4) == round(high, 4) else f"{least.removesuffix(' %')} to {most}"
+    return name, text, f"least to most at budgets of {ends}; {sure}" + (f", below at {worse}" if worse else "")

@@ -9,22 +9,17 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from greenflow_ray.evaluation.findings.shape import (
-    Ceiling,
-    ExposureResult,
-    Interval,
-    Scale,
-    Tracking,
-    Waterfall,
-)
+from greenflow_ray.evaluation.findings import shape
+from greenflow_ray.evaluation.findings.shape import ExposureResult, Interval
 from greenflow_ray.evaluation.telling import words
 from greenflow_ray.viz import charts, style
 from greenflow_ray.viz.charts import Line, Panel, Picture
-from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, PRICE, ROSE, SKY
+from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, PRICE, ROSE, SKY, number, percent
 
 _COLOURS = (("equal", EQUAL), ("fixed", BUDGET), ("global", PRICE), ("cras", ROSE), ("dcaf", AMBER))
 ROW = 26
 """Pixels of one row of a waterfall or a forest."""
+_OWN = alt.Color("colour:N", scale=None)
 BUDGETS = "budget: share of the fullest chain's FLOPs, and FLOPs a request"
 
 
@@ -38,7 +33,7 @@ def look(policy: str, main: str | None) -> tuple[str, list[int], float]:
     return next((c for word, c in _COLOURS if word in name), SKY), [1, 0], 1.6
 
 
-def waterfall(name: str, result: ExposureResult, falls: Waterfall) -> Picture:
+def waterfall(name: str, result: ExposureResult, falls: shape.Waterfall) -> Picture:
     """FLOPs at equal clicks from the reference chain down to GreenFlow, one bar a step, 95 % intervals as whiskers."""
     main = words.main_policy(result)
     reference = words.chain_name(falls.reference.name, result)
@@ -52,7 +47,7 @@ def waterfall(name: str, result: ExposureResult, falls: Waterfall) -> Picture:
     if falls.steps:
         last = falls.steps[-1]
         ends = 1 - last.saved.high, 1 - last.saved.low
-        text = f"{words.percent(before)} ({words.number(100 * ends[0], 1)} to {words.percent(ends[1])})"
+        text = f"{percent(before)} ({number(100 * ends[0], 1)} to {percent(ends[1])})"
         text += f" · {style.si(last.flops.value, 'FLOPs')}"
         rows.append(_bar(last.policy, 0.0, before, look(last.policy, main)[0], text, ends))
     furthest = max(row["edge"] for row in rows)
@@ -62,9 +57,10 @@ def waterfall(name: str, result: ExposureResult, falls: Waterfall) -> Picture:
         axis=alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format="%", title=None, grid=True),
     )
     y = _rows_axis([row["label"] for row in rows])
-    tip = [alt.Tooltip("label:N", title="step"), alt.Tooltip("text:N", title="FLOPs")]
     base = alt.Chart(charts.records(rows))
-    bars = base.mark_bar(size=15).encode(x=x, x2="x2:Q", y=y, color=alt.Color("colour:N", scale=None), tooltip=tip)
+    bars = base.mark_bar(size=15).encode(
+        x=x, x2="x2:Q", y=y, color=_OWN, tooltip=charts.tips(("label:N", "step"), ("text:N", "FLOPs"))
+    )
     whiskers = base.transform_filter("datum.low != null").mark_rule(color=INK, strokeWidth=1.5)
     texts = base.mark_text(align="left", dx=7).encode(x="edge:Q", y=y, text="text:N")
     title = "FLOPs a request at equal clicks, the fixed chain = 100 %"
@@ -115,48 +111,63 @@ def _bands(
         strokeDash=alt.StrokeDash("dash:N", scale=dashes, legend=None),
         strokeWidth=alt.StrokeWidth("width:Q", scale=None, legend=None),
     )
-    tips = [alt.Tooltip("policy:N"), alt.Tooltip("budget:N")]
-    tips += [alt.Tooltip(f"{field}:Q", title=text, format=".4f") for field, text in
-             (("y", title.split(",")[0]), ("low", "95 % from"), ("high", "to"))]  # fmt: skip
+    tips = charts.tips(("policy:N",), ("budget:N",), ("y:Q", title.split(",")[0], ".4f"), *charts.ENDS)
     dots = base.mark_point(filled=True, size=22, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips)
     return charts.titled([bands, *more, lines, dots], title, height)
 
 
-def forest(name: str, title: str, rows: Sequence[tuple[str, Interval, bool]]) -> Picture:
-    """Clicks ÷ GLOBAL's under each other, (name, estimate, whether to stress it), with whiskers; a line at 1."""
-    data = charts.records(
-        {"label": label, "x": of.value, "low": of.low, "high": of.high, "colour": GREEN if stressed else MUTED}
-        for label, of, stressed in rows
-    )
-    x = alt.X("x:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title=None, grid=True))
-    y = _rows_axis([label for label, _, _ in rows])
-    one = alt.Chart(charts.table(x=[1.0])).mark_rule(color=PRICE, strokeWidth=1.2).encode(x="x:Q")
-    panel = charts.titled([one, *_estimates(data, x, y, "x")], "Clicks ÷ GLOBAL's, mean over budgets", ROW * len(rows))
-    return Picture(name, title, [panel])
+def reward_models(name: str, rows: Sequence[shape.RewardModelLine]) -> Picture:
+    """What each reward model earns; green: the one that serves."""
+    return _forest(name, "Reward models", [(row.name, row.revenue, row.serves) for row in rows])
 
 
-def scales(name: str, of: Sequence[Scale]) -> Picture:
+def ablation(name: str, rows: Sequence[shape.Ablation]) -> Picture:
+    """What each variant of the network earns; green: the one that earns most."""
+    best = max(row.revenue.value for row in rows)
+    return _forest(name, "Ablation", [(words.variant(row), row.revenue, row.revenue.value == best) for row in rows])
+
+
+def _forest(name: str, title: str, rows: Sequence[tuple[str, Interval, bool]]) -> Picture:
+    """Estimates under each other: (name, estimate, whether to stress it)."""
+    entries = [(label, of, GREEN if stressed else MUTED) for label, of, stressed in rows]
+    labels = _rows_axis([label for label, _, _ in rows])
+    return Picture(name, title, [_estimates(entries, labels, "Clicks ÷ GLOBAL's, mean over budgets", ROW * len(rows))])
+
+
+def scales(name: str, of: Sequence[shape.Scale]) -> Picture:
     """One panel a question: clicks ÷ GLOBAL's with whiskers; points are set evenly, each under its label."""
     panels = []
     for scale in of:
         line = sorted(scale.points, key=lambda p: p.x)
-        labels = [textwrap.fill(p.label, 12) for p in line]
-        data = charts.records(
-            {"label": label, "y": p.ratio_to_global.value, "low": p.ratio_to_global.low,
-             "high": p.ratio_to_global.high, "colour": GREEN}
-            for label, p in zip(labels, line, strict=True)
-        )  # fmt: skip
+        entries = [(textwrap.fill(p.label, 12), p.ratio_to_global, GREEN) for p in line]
         split = "split(datum.label, '\\n')"
         axis = alt.Axis(title=None, labelAngle=0, labelColor=INK, labelExpr=split, labelOverlap=True)
-        x = alt.X("label:N", sort=labels, axis=axis)
-        y = alt.Y("y:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title=None, tickCount=4))
-        one = alt.Chart(charts.table(y=[1.0])).mark_rule(color=PRICE, strokeWidth=1.2).encode(y="y:Q")
-        title = f"{words.first_up(scale.name)}: clicks ÷ GLOBAL's"
-        panels.append(charts.titled([one, *_estimates(data, x, y, "y")], title, 110))
+        labels = alt.X("label:N", sort=[label for label, _, _ in entries], axis=axis)
+        panels.append(_estimates(entries, labels, f"{words.first_up(scale.name)}: clicks ÷ GLOBAL's", 110))
     return Picture(name, "Questions of scale", panels)
 
 
-def tracking(name: str, of: Tracking) -> Picture:
+def _estimates(rows: Sequence[tuple[str, Interval, str]], labels: alt.X | alt.Y, title: str, height: int) -> Panel:
+    """Clicks ÷ GLOBAL's as dots with whiskers, one a label, (label, estimate, colour) each; a line at 1."""
+    along, across = ("x", "y") if isinstance(labels, alt.Y) else ("y", "x")
+    axis: Any = alt.X if along == "x" else alt.Y
+    at: dict[str, Any] = {across: labels}
+    at[along] = axis(f"{along}:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title=None, grid=True))
+    ends = {**at, along: axis("low:Q"), f"{along}2": "high:Q"}
+    line: dict[str, Any] = {along: f"{along}:Q"}
+    tips = charts.tips(("label:N", " "), (f"{along}:Q", "clicks ÷ GLOBAL's", ".4f"), *charts.ENDS)
+    one = alt.Chart(charts.table(**{along: [1.0]})).mark_rule(color=PRICE, strokeWidth=1.2).encode(**line)
+    data = [
+        {"label": label, along: of.value, "low": of.low, "high": of.high, "colour": colour}
+        for label, of, colour in rows
+    ]
+    base = alt.Chart(charts.records(data)).encode(color=_OWN)
+    bars = base.mark_rule(strokeWidth=1.6).encode(**ends)
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(**at, tooltip=tips)
+    return charts.titled([one, bars, dots], title, height)
+
+
+def tracking(name: str, of: shape.Tracking) -> Picture:
     """The paper's Figure 5: requests, and what each policy spends against the budget, over a simulated day."""
     hours = of.window_s * len(of.demand) >= 7200
     bounds = np.arange(len(of.demand) + 1) * of.window_s / (3600 if hours else 60)
@@ -180,7 +191,7 @@ def tracking(name: str, of: Tracking) -> Picture:
     return Picture(name, "Budget tracking", panels)
 
 
-def ceiling(name: str, of: Sequence[Ceiling], fullest_flops: float) -> Picture:
+def ceiling(name: str, of: Sequence[shape.Ceiling], fullest_flops: float) -> Picture:
     """Share of the true optimum's gain over GLOBAL (synthetic data) that GreenFlow and a foreseeing learner reach."""
     line = sorted(of, key=lambda c: c.budget_share)
     rows = [
@@ -196,7 +207,7 @@ def ceiling(name: str, of: Sequence[Ceiling], fullest_flops: float) -> Picture:
     y = alt.Y("y:Q", axis=alt.Axis(title=None, format="%", tickCount=5))
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     colour = alt.Color("policy:N", scale=scale, legend=alt.Legend(symbolType="stroke", columns=2))
-    tips = [alt.Tooltip("policy:N"), alt.Tooltip("x:Q", title="budget", format=".0%"), alt.Tooltip("y:Q", format=".1%")]
+    tips = [*charts.tips(("policy:N",), ("x:Q", "budget", ".0%")), alt.Tooltip("y:Q", format=".1%")]
     marks = alt.Chart(charts.records(rows)).mark_line(point=alt.OverlayMarkDef(size=24))
     marks = marks.encode(x=x, y=y, color=colour, tooltip=tips)
     title = "Share of the optimum's gain over GLOBAL (synthetic data)"
@@ -211,20 +222,6 @@ def _bar(
     edge = max(left, right, *(ends or ()))
     return {"label": words.first_up(label), "x": left, "x2": right, "colour": colour, "text": text, "low": low,
             "high": high, "edge": edge}  # fmt: skip
-
-
-def _estimates(data: alt.InlineData, x: alt.X, y: alt.Y, along: str) -> list[alt.Chart]:
-    """Dots with whiskers ``low`` to ``high`` along an axis, in the rows' own ``colour``."""
-    colour = alt.Color("colour:N", scale=None, legend=None)
-    tips = [alt.Tooltip("label:N", title=" "), alt.Tooltip(f"{along}:Q", title="clicks ÷ GLOBAL's", format=".4f")]
-    tips += [alt.Tooltip("low:Q", title="95 % from", format=".4f"), alt.Tooltip("high:Q", title="to", format=".4f")]
-    base = alt.Chart(data)
-    bars = base.mark_rule(strokeWidth=1.6)
-    if along == "x":
-        bars = bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
-    else:
-        bars = bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
-    return [bars, base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour, tooltip=tips)]
 
 
 def _rows_axis(labels: Sequence[str]) -> alt.Y:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from markupsafe import Markup
 
-from greenflow_ray.evaluation.findings.shape import (
-    Ablation,
-    Ceiling,
-    Check,
-    Evaluation,
-    ExposureResult,
-    Interval,
-    PolicyPoint,
-    RankerRow,
-    RewardModelLine,
-    Scale,
-    Tracking,
-    Waterfall,
-)
+from greenflow_ray.evaluation.findings import shape
+from greenflow_ray.evaluation.findings.shape import ExposureResult, Interval
 from greenflow_ray.evaluation.telling import words
 from greenflow_ray.viz.pages import stacked
-from greenflow_ray.viz.style import si
+from greenflow_ray.viz.style import number, percent, si
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -36,62 +27,61 @@ class Table:
     stack: bool = True
 
 
+def _table(rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]], *, stack: bool = True) -> Table:
+    """A table from what each column says of a row."""
+    return Table(tuple(columns), [tuple(tell(row) for tell in columns.values()) for row in rows], stack=stack)
+
+
 def of(value: Interval | None, places: int = 3, against: float | None = None) -> str:
     """A number over its interval; bold if the whole interval lies on one side of ``against``."""
     if value is None:
         return "–"
-    return stacked(words.number(value.value, places), words.span(value, places), bold=_sure(value, against))
+    bold = against is not None and words.decided(value, against)
+    return stacked(number(value.value, places), words.span(value, places), bold=bold)
 
 
-def of_share(value: Interval | None, against: float | None = None) -> str:
-    """A fraction in per cent over its interval."""
+def of_share(value: Interval | None) -> str:
+    """A saving in per cent over its interval; bold if it is sure to be one or to be none."""
     if value is None:
         return "–"
-    return stacked(words.percent(value.value), words.percent_span(value), bold=_sure(value, against))
+    return stacked(percent(value.value), f"{words.span(value, 1, 100)} %", bold=words.decided(value, 0.0))
 
 
-def of_plain(value: Interval, places: int = 3) -> str:
-    """A number and its interval on one line."""
-    return f"{words.number(value.value, places)} ({words.span(value, places)})"
-
-
-def steps(falls: Waterfall, result: ExposureResult) -> Table:
+def steps(falls: shape.Waterfall, result: ExposureResult) -> Table:
     """The waterfall's numbers."""
     reference = falls.reference
-    clicks = of_plain(reference.clicks, words.digits(reference.clicks.value))
+    clicks = words.told(reference.clicks, words.digits(reference.clicks.value))
     name = f"fixed chain {words.chain_name(reference.name, result)}: {clicks} clicks"
     rows = [(name, si(reference.flops, "FLOPs"), "", "")]
     for step in falls.steps:
         span = f"{si(step.flops.low)} to {si(step.flops.high, 'FLOPs')}"
         flops = stacked(si(step.flops.value, "FLOPs"), span)
-        rows.append((f"{step.step} ({step.policy})", flops, of_share(step.added, 0.0), of_share(step.saved, 0.0)))
+        rows.append((f"{step.step} ({step.policy})", flops, of_share(step.added), of_share(step.saved)))
     return Table(("step", "FLOPs a request", "saved by this step", "saved so far"), rows)
 
 
 def main_points(result: ExposureResult) -> Table:
     """GreenFlow, budget by budget."""
     line = words.points(result, words.main_policy(result))
-    places = _places(line)
-    rows = [
-        (
-            words.budget(p.budget_share),
-            si(p.budget_flops),
-            of(p.clicks, places),
-            of(p.ratio_to_global, against=1.0),
-            of(p.ratio_to_fixed, against=1.0),
-            of_share(p.saved_against_fixed, 0.0),
-            words.used(p.used),
-        )
-        for p in line
-    ]
-    head = ("budget", "FLOPs a request", "clicks", "÷ GLOBAL", "÷ best fixed", "saved against it", "budget used")
-    return Table(head, rows)
+    places = _places(p.clicks for p in line)
+    return _table(
+        line,
+        {
+            "budget": lambda p: words.budget(p.budget_share),
+            "FLOPs a request": lambda p: si(p.budget_flops),
+            "clicks": lambda p: of(p.clicks, places),
+            "÷ GLOBAL": lambda p: of(p.ratio_to_global, against=1.0),
+            "÷ best fixed": lambda p: of(p.ratio_to_fixed, against=1.0),
+            "saved against it": lambda p: of_share(p.saved_against_fixed),
+            "budget used": lambda p: words.used(p.used),
+        },
+    )
 
 
 def side_by_side(result: ExposureResult, names: Sequence[str]) -> Table:
     """Clicks of some policies next to each other, one row a budget (the paper's Table 2)."""
     found = [p for p in result.policies if p.policy in names]
-    places = _places(found)
+    places = _places(p.clicks for p in found)
     return _grid({(p.budget_share, p.policy): of(p.clicks, places) for p in found}, names)
 
 
@@ -101,108 +91,95 @@ def ratios(result: ExposureResult) -> Table:
     return _grid(cells, [name for name in words.policies(result) if name.lower() != "global"])
 
 
-def rankers(rows: Sequence[RankerRow]) -> Table:
+def rankers(rows: Sequence[shape.RankerRow]) -> Table:
     """One ranker or both, one row a budget (the paper's Table 3)."""
-    places = words.digits(max((r.clicks.value for r in rows), default=1.0))
+    places = _places(r.clicks for r in rows)
     cells = {(r.budget_share, " + ".join(r.rankers)): of(r.clicks, places) for r in rows}
     return _grid(cells, list(dict.fromkeys(name for _, name in cells)))
 
 
-def reward_models(rows: Sequence[RewardModelLine]) -> Table:
+def reward_models(rows: Sequence[shape.RewardModelLine]) -> Table:
     """What each reward model earns and costs."""
-    cells = [
-        (
-            Markup('{} <span class="tag met">serves</span>').format(r.name) if r.serves else r.name,
-            of(r.revenue, against=1.0),
-            of(r.ratio_to_boosted, 4, against=1.0),
-            words.number(r.field_rce),
-            words.number(r.bias),
-            words.number(r.spread_correlation),
-            "not counted (trees)" if r.flops_per_request is None else si(r.flops_per_request),
-        )
-        for r in rows
-    ]
-    head = (
-        "model", "clicks ÷ GLOBAL", "÷ boosted", "Field-RCE", "predicted ÷ realised", "correlation of spreads",
-        "FLOPs a request",
-    )  # fmt: skip
-    return Table(head, cells)
+    serves = Markup('{} <span class="tag met">serves</span>')
+    columns: dict[str, Callable[[shape.RewardModelLine], str]] = {
+        "model": lambda r: serves.format(r.name) if r.serves else r.name,
+        "clicks ÷ GLOBAL": lambda r: of(r.revenue, against=1.0),
+        "÷ boosted": lambda r: of(r.ratio_to_boosted, 4, against=1.0),
+        "Field-RCE": lambda r: number(r.field_rce),
+        "predicted ÷ realised": lambda r: number(r.bias),
+        "correlation of spreads": lambda r: number(r.spread_correlation),
+        "FLOPs a request": lambda r: "not counted (trees)" if r.flops_per_request is None else si(r.flops_per_request),
+    }
+    return _table(rows, columns)
 
 
-def variant(row: Ablation) -> str:
-    """A variant's name by its switches."""
-    on = [name for name, there in (("recursive", row.recursive), ("multi-basis", row.multi_basis)) if there]
-    return " + ".join(on or ["neither"]) + (", monotone" if row.monotone else "") + (", taught" if row.teacher else "")
-
-
-def ablation(rows: Sequence[Ablation]) -> Table:
+def ablation(rows: Sequence[shape.Ablation]) -> Table:
     """Variants of the network (the paper's Table 4)."""
-    cells = [
-        (variant(r), words.number(r.field_rce), words.number(r.spread_correlation), of(r.revenue, against=1.0),
-         of(r.ratio_to_full, 4, against=1.0))
-        for r in rows
-    ]  # fmt: skip
-    return Table(("variant", "Field-RCE", "correlation of spreads", "clicks ÷ GLOBAL", "÷ full network"), cells)
+    columns: dict[str, Callable[[shape.Ablation], str]] = {
+        "variant": words.variant,
+        "Field-RCE": lambda r: number(r.field_rce),
+        "correlation of spreads": lambda r: number(r.spread_correlation),
+        "clicks ÷ GLOBAL": lambda r: of(r.revenue, against=1.0),
+        "÷ full network": lambda r: of(r.ratio_to_full, 4, against=1.0),
+    }
+    return _table(rows, columns)
 
 
-def scale(question: Scale) -> Table:
+def scale(question: shape.Scale) -> Table:
     """One question of scale."""
-    rows = [
-        (p.label, of(p.ratio_to_global, against=1.0), of_share(p.saved, 0.0))
-        for p in sorted(question.points, key=lambda p: p.x)
-    ]
-    return Table(("", "clicks ÷ GLOBAL", "FLOPs saved"), rows, stack=False)
+    columns: dict[str, Callable[[shape.ScalePoint], str]] = {
+        "": lambda p: p.label,
+        "clicks ÷ GLOBAL": lambda p: of(p.ratio_to_global, against=1.0),
+        "FLOPs saved": lambda p: of_share(p.saved),
+    }
+    return _table(sorted(question.points, key=lambda p: p.x), columns, stack=False)
 
 
-def tracking(of_day: Tracking) -> Table:
+def tracking(day: shape.Tracking) -> Table:
     """How each policy kept the budget."""
-    rows = [
-        (name, words.percent(of_day.utilisation.get(name), 2), words.percent(of_day.overuse.get(name), 2))
-        for name in of_day.spend
-    ]
+    rows = [(name, percent(day.utilisation.get(name), 2), percent(day.overuse.get(name), 2)) for name in day.spend]
     return Table(("policy", "of the budget used", "over it, mean"), rows, stack=False)
 
 
-def ceilings(rows: Sequence[Ceiling]) -> Table:
+def ceilings(rows: Sequence[shape.Ceiling]) -> Table:
     """What knowing expected rewards would earn (synthetic data)."""
-    cells = [
-        (
-            words.budget(c.budget_share),
-            *(words.number(value, 4) for value in (c.global_, c.greenflow, c.foreseeable, c.optimum)),
-            words.percent(c.share),
-        )
-        for c in sorted(rows, key=lambda c: c.budget_share)
-    ]
-    return Table(("budget", "GLOBAL", "GreenFlow", "foreseeable", "optimum", "GreenFlow's share of the gain"), cells)
+    columns: dict[str, Callable[[shape.Ceiling], str]] = {
+        "budget": lambda c: words.budget(c.budget_share),
+        "GLOBAL": lambda c: number(c.global_, 4),
+        "GreenFlow": lambda c: number(c.greenflow, 4),
+        "foreseeable": lambda c: number(c.foreseeable, 4),
+        "optimum": lambda c: number(c.optimum, 4),
+        "GreenFlow's share of the gain": lambda c: percent(c.share),
+    }
+    return _table(sorted(rows, key=lambda c: c.budget_share), columns)
 
 
-def checks(rows: Sequence[Check]) -> Table:
+def checks(rows: Sequence[shape.Check]) -> Table:
     """The claims, each with what decides it, met and missed alike, in the document's order."""
     tags = {True: Markup('<span class="tag met">met</span>'), False: Markup('<span class="tag missed">missed</span>')}
     return Table(("claim", "measured", ""), [(c.claim, c.value, tags[c.met]) for c in rows], 2)
 
 
-def models(evaluation: Evaluation) -> Table:
+def models(evaluation: shape.Evaluation) -> Table:
     """The cascade's models (the paper's Table 1)."""
     least = min((m.flops_per_item for m in evaluation.models if m.flops_per_item > 0), default=1)
-    rows = [
-        (
-            f"{m.name} ({m.stage})",
-            f"{m.flops_per_item:,}",
-            f"{m.flops_per_item / least:,.3g}",
-            f"{m.flops_per_request:,}",
-            _auc(m.auc),
-        )
-        for m in evaluation.models
-    ]
-    return Table(("model", "FLOPs an item", "÷ the cheapest", "FLOPs a request", "AUC, mean of seeds"), rows)
+    return _table(
+        evaluation.models,
+        {
+            "model": lambda m: f"{m.name} ({m.stage})",
+            "FLOPs an item": lambda m: f"{m.flops_per_item:,}",
+            "÷ the cheapest": lambda m: f"{m.flops_per_item / least:,.3g}",
+            "FLOPs a request": lambda m: f"{m.flops_per_request:,}",
+            "AUC, mean of seeds": lambda m: _auc(m.auc),
+        },
+    )
 
 
 def _auc(values: Sequence[float]) -> str:
     if not values:
         return "–"
-    span = f"{words.number(min(values))} to {words.number(max(values))}" if len(values) > 1 else ""
-    return stacked(words.number(sum(values) / len(values)), span)
+    span = f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else ""
+    return stacked(number(sum(values) / len(values)), span)
 
 
 def _grid(cells: dict[tuple[float, str], str], names: Sequence[str]) -> Table:
@@ -212,9 +189,5 @@ def _grid(cells: dict[tuple[float, str], str], names: Sequence[str]) -> Table:
     return Table(("budget", *(words.policy_name(name) for name in names)), rows, stack=len(names) > 3)
 
 
-def _places(found: Sequence[PolicyPoint]) -> int:
-    return words.digits(max((p.clicks.value for p in found), default=1.0))
-
-
-def _sure(interval: Interval, against: float | None) -> bool:
-    return against is not None and words.decided(interval, against)
+def _places(clicks: Iterable[Interval]) -> int:
+    return words.digits(max((of.value for of in clicks), default=1.0))

@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval, PolicyPoint, Waterfall
-from greenflow_ray.viz.style import signed_percent
+from greenflow_ray.evaluation.findings.shape import (
+    Ablation,
+    Evaluation,
+    ExposureResult,
+    Interval,
+    PolicyPoint,
+    Waterfall,
+)
+from greenflow_ray.viz import style
+from greenflow_ray.viz.style import number, percent
 
 MIDDLE = (0.1, 0.5)
 """The budgets that claims are about, as shares of the fullest chain's FLOPs, both ends included."""
@@ -54,19 +62,15 @@ def chain_name(name: str, result: ExposureResult) -> str:
     return " › ".join(vary or parts).replace(":", " ")
 
 
+def variant(row: Ablation) -> str:
+    """A variant's name by its switches."""
+    on = [name for name, there in (("recursive", row.recursive), ("multi-basis", row.multi_basis)) if there]
+    return " + ".join(on or ["neither"]) + (", monotone" if row.monotone else "") + (", taught" if row.teacher else "")
+
+
 def digits(largest: float) -> int:
     """Decimals that give a number of this size four significant digits."""
     return max(0, 3 - math.floor(math.log10(abs(largest)))) if largest else 3
-
-
-def number(value: float | None, places: int = 3) -> str:
-    """A number with a true minus sign; a dash if unknown."""
-    return "–" if value is None else f"{value:,.{places}f}".replace("-", "−")
-
-
-def percent(value: float | None, places: int = 1) -> str:
-    """A fraction in per cent; a dash if unknown."""
-    return "–" if value is None else f"{number(100 * value, places)} %"
 
 
 def used(value: float) -> str:
@@ -90,20 +94,19 @@ def several(count: int, what: str) -> str:
     return f"{count} {what}{'s' if count != 1 else ''}"
 
 
-def span(of: Interval, places: int = 3) -> str:
+def span(of: Interval, places: int = 3, times: float = 1.0) -> str:
     """The interval of a number."""
-    return f"{number(of.low, places)} to {number(of.high, places)}"
+    return f"{number(times * of.low, places)} to {number(times * of.high, places)}"
 
 
-def percent_span(of: Interval, places: int = 1) -> str:
-    """The interval of a fraction, in per cent."""
-    return f"{number(100 * of.low, places)} to {number(100 * of.high, places)} %"
+def told(of: Interval, places: int = 3) -> str:
+    """A number and its interval."""
+    return f"{number(of.value, places)} ({span(of, places)})"
 
 
 def change(of: Interval) -> str:
     """A saving as a signed change of FLOPs, with its interval."""
-    low, high = signed_percent(-of.high)[:-2], signed_percent(-of.low)
-    return f"{signed_percent(-of.value)} ({low} to {high})"
+    return f"{style.change(of.value)} ({style.change(of.high)[:-2]} to {style.change(of.low)})"
 
 
 def decided(of: Interval, at: float = 1.0) -> bool:
@@ -113,29 +116,21 @@ def decided(of: Interval, at: float = 1.0) -> bool:
 
 def first_waterfall(evaluation: Evaluation) -> tuple[ExposureResult, Waterfall] | None:
     """The waterfall that the headline speaks of: the first with steps at the first exposure."""
-    for result in evaluation.results[:1]:
-        for waterfall in result.waterfalls:
-            if waterfall.steps:
-                return result, waterfall
-    return None
+    return next(((r, falls) for r in evaluation.results[:1] for falls in r.waterfalls if falls.steps), None)
 
 
 def headline(evaluation: Evaluation) -> str:
     """The main figure with its interval, and what of it is personalisation's."""
-    found = first_waterfall(evaluation)
-    if found:
-        steps = found[1].steps
-        saved = steps[-1].saved
-        between = f"95 % interval {percent_span(saved)}"
+    if found := first_waterfall(evaluation):
+        *_, last = steps = found[1].steps
+        saved, between = last.saved, f"95 % interval {span(last.saved, 1, 100)} %"
         if not decided(saved, 0.0):
             text = f"No sure saving at equal clicks: {percent(saved.value)} of FLOPs ({between})"
         else:
             much = f"{percent(abs(saved.value))} {'fewer' if saved.value > 0 else 'MORE'} FLOPs"
             text = f"{much} at equal clicks ({between})"
-        if len(steps) > 1:
-            own = steps[-1].added
-            text += f"; {steps[-1].step}'s own part: {number(100 * own.value, 1)} points ({_points(own)})"
-        return text
+        own = f"{number(100 * last.added.value, 1)} points ({span(last.added, 1, 100)})"
+        return text + (f"; {last.step}'s own part: {own}" if len(steps) > 1 else "")
     for result in evaluation.results[:1]:
         mine = points(result, main_policy(result))
         if mine:
@@ -155,11 +150,9 @@ def where_from(evaluation: Evaluation) -> str:
         return ""
     result, waterfall = found
     text = f"Against the fixed chain {chain_name(waterfall.reference.name, result)}: {waterfall.why}."
-    parts = [f"{step.step} {number(100 * step.added.value, 1)} ({_points(step.added)})" for step in waterfall.steps]
+    parts = [
+        f"{step.step} {number(100 * step.added.value, 1)} ({span(step.added, 1, 100)})" for step in waterfall.steps
+    ]
     if len(parts) > 1:
         text += f" In points of its FLOPs: {', '.join(parts[:-1])} and {parts[-1]}."
     return text + f" {result.exposure} items shown (exposure)."
-
-
-def _points(of: Interval) -> str:
-    return f"{number(100 * of.low, 1)} to {number(100 * of.high, 1)}"

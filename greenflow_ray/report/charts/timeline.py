@@ -13,13 +13,14 @@ from greenflow_ray.loadtest.mix import bin_width
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.loadtest.windows import edges, spend, sums
 from greenflow_ray.report.contents import Moment, Report
-from greenflow_ray.report.course import LIMITS, intensity_changes, limit_of, replica_states, replicas_moved
+from greenflow_ray.report.course import LIMITS, intensity_changes, limit_of, replica_states
 from greenflow_ray.viz import charts, style
 from greenflow_ray.viz.charts import Line, Panel, Picture
 from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, PRICE, ROSE, SKY
 
 Array = npt.NDArray[np.float64]
 
+SECOND = ("x:Q", "from second", ".1f")
 _LIMIT_COLOURS = {"flops": BUDGET, "watts": AMBER, "kwh": SKY, "grams": ROSE}
 MOST_MARKS = 6
 """Changes of the carbon intensity that are marked one by one."""
@@ -41,21 +42,21 @@ def spend_and_price(report: Report, equal: ArmResult, greenflow: ArmResult) -> P
     spans = np.diff(bounds)
     x = charts.x_axis(0, end)
     asked = sums(equal, bounds, np.ones(len(equal.requests))) / spans
-    rate = alt.Tooltip("due:Q", title="requests/s", format=".1f")
+    tips = charts.tips(SECOND, ("due:Q", "requests/s", ".1f"))
     traffic = [
         *spike_band(report, x),
         charts.filled(bounds, asked, x, charts.y_axis(1.1 * float(asked.max(initial=0)) or 1, ticks=2), MUTED, 0.35),
-        charts.hover("traffic", charts.steps(bounds, due=asked), x, [_second(), rate]),
+        charts.hover("traffic", charts.steps(bounds, due=asked), x, tips),
     ]
     if report.budget.spike:
         traffic.append(charts.words(report.budget.spike.end, None, "spike", AMBER))
+    limits = {limit_of(m.bound_by) for m in course if m.bound_by}
     panels: list[Panel] = [
         charts.titled(traffic, "Requests due, per second", 60),
         _spend(report, equal, greenflow, bounds, x),
+        *([_limits(course, end, x)] if len(limits) > 1 else []),
+        _price(report, course, end),
     ]
-    if len({limit_of(m.bound_by) for m in course if m.bound_by}) > 1:
-        panels.append(_limits(course, end, x))
-    panels.append(_price(report, course, end))
     return Picture("spend", "Spend against budget, and price", panels)
 
 
@@ -83,18 +84,12 @@ def _spend(report: Report, equal: ArmResult, greenflow: ArmResult, bounds: Array
         *_grid_changes(report.course, end, x, words=True),
     ]
     held = limit[np.maximum(np.searchsorted(times[:-1], bounds[:-1], side="right") - 1, 0)]
-    tips = [alt.Tooltip(f"{n}:Q", title=f"{t}, {prefix}FLOP/s", format=".3g") for n, t in _SERIES.items()]
+    series = {"equal": "EQUAL", "greenflow": "GreenFlow", "budget": "budget"}
+    tips = charts.tips(SECOND, *((f"{n}:Q", f"{text}, {prefix}FLOP/s", ".3g") for n, text in series.items()))
     data = charts.steps(bounds, equal=full / size, greenflow=spent / size, budget=held / size)
-    layers.append(charts.hover("spend", data, x, [_second(), *tips]))
+    layers.append(charts.hover("spend", data, x, tips))
     beyond = f"; EQUAL up to {style.si(float(full.max()), 'FLOP/s')}" if full.max(initial=0) > top else ""
     return charts.titled(layers, f"Spend, {prefix}FLOP/s ({spans[0]:g} s bins){beyond}", 230)
-
-
-_SERIES = {"equal": "EQUAL", "greenflow": "GreenFlow", "budget": "budget"}
-
-
-def _second() -> alt.Tooltip:
-    return alt.Tooltip("x:Q", title="from second", format=".1f")
 
 
 def _grid_changes(course: Sequence[Moment], end: float, x: alt.X, *, words: bool) -> list[alt.Chart]:
@@ -120,18 +115,13 @@ def _limits(course: Sequence[Moment], end: float, x: alt.X) -> alt.LayerChart:
          "limit": LIMITS.get(name, name), "text": LIMITS.get(name, name) if after - t > 0.07 * end else ""}
         for t, after, name in bands
     )  # fmt: skip
-    tips = [alt.Tooltip("limit:N"), _second(), alt.Tooltip("x2:Q", title="to", format=".1f")]
+    tips = charts.tips(("limit:N",), SECOND, ("x2:Q", "to", ".1f"))
     colour = alt.Color("colour:N", scale=None, legend=None)
     y = alt.Y("low:Q", axis=alt.Axis(labels=False, grid=False, title=None))  # the room of the other panels' labels
     base = alt.Chart(data)
-    return charts.titled(
-        [
-            base.mark_rect(opacity=0.45).encode(x=x, x2="x2:Q", y=y, y2="high:Q", color=colour, tooltip=tips),
-            base.mark_text(color=INK).encode(x="middle:Q", y=alt.value(10), text="text:N"),
-        ],
-        "Limit that binds",
-        20,
-    )
+    shaded = base.mark_rect(opacity=0.45).encode(x=x, x2="x2:Q", y=y, y2="high:Q", color=colour, tooltip=tips)
+    names = base.mark_text(color=INK).encode(x="middle:Q", y=alt.value(10), text="text:N")
+    return charts.titled([shaded, names], "Limit that binds", 20)
 
 
 def _price(report: Report, course: Sequence[Moment], end: float) -> alt.LayerChart:
@@ -139,8 +129,7 @@ def _price(report: Report, course: Sequence[Moment], end: float) -> alt.LayerCha
     x = charts.x_axis(0, end, BOTTOM)
     points = [m for m in course if m.t < end]
     if not points:
-        nothing = charts.rules([], x, PRICE)
-        return charts.titled([nothing], "Price: none was reported", 30)
+        return charts.titled([charts.rules([], x, PRICE)], "Price: none was reported", 30)
     values = np.array([m.price for m in points])
     unit, letter = _per_flop(float(values.max()))
     scaled = values * unit
@@ -153,10 +142,10 @@ def _price(report: Report, course: Sequence[Moment], end: float) -> alt.LayerCha
         scale, axis = alt.Scale(domain=[0, 1.15 * most], nice=False), alt.Axis(title=None, tickCount=3, format="~g")
     y = alt.Y("y:Q", scale=scale, axis=axis)
     versions = [b.t for a, b in itertools.pairwise(points) if b.version != a.version and b.t > 0]
-    marked = bool(versions) and len(versions) <= MOST_VERSIONS
+    marked = 0 < len(versions) <= MOST_VERSIONS
     at = [*(m.t for m in points), end]
     data = charts.steps(at, price=scaled, version=[m.version for m in points])
-    tips = [_second(), alt.Tooltip("price:Q", title=f"clicks per {letter}FLOP", format=".4g"), alt.Tooltip("version:Q")]
+    tips = charts.tips(SECOND, ("price:Q", f"clicks per {letter}FLOP", ".4g"), ("version:Q",))
     layers = [
         *spike_band(report, x),
         *([charts.rules(versions, x, PRICE, opacity=0.3)] if marked else []),
@@ -171,21 +160,19 @@ def _price(report: Report, course: Sequence[Moment], end: float) -> alt.LayerCha
 def replicas(report: Report, end: float) -> Picture | None:
     """A row for each deployment whose number of replicas changed, over the same time; None if none did."""
     states, times = replica_states(report.course, end)
-    moved = replicas_moved(report.course, end)
+    moved = {name: np.array(numbers, dtype=np.float64) for name, numbers in states.items() if len(set(numbers)) > 1}
     panels: list[Panel] = []
-    for name in moved:
-        numbers = np.array(states[name], dtype=np.float64)
+    for name, numbers in moved.items():
+        low, high = int(numbers.min()), int(numbers.max())
         bounds = np.append(times, max(end, float(times[-1]) + 1e-9))
-        x = charts.x_axis(0, end, BOTTOM if name == moved[-1] else None)
-        y = charts.y_axis(
-            1.15 * float(numbers.max()), values=sorted({0, int(numbers.min()), int(numbers.max())}), format="d"
-        )
-        tips = [_second(), alt.Tooltip("replicas:Q")]
+        x = charts.x_axis(0, end, BOTTOM if len(panels) == len(moved) - 1 else None)
+        y = charts.y_axis(1.15 * high, values=sorted({0, low, high}), format="d")
+        said = charts.steps(bounds, replicas=numbers)
         layers = [
             *spike_band(report, x),
             charts.filled(bounds, numbers, x, y, PRICE),
             charts.step_lines([Line(name, PRICE, bounds, numbers)], x, y, legend=False, width=1.6),
-            charts.hover(f"replicas{len(panels)}", charts.steps(bounds, replicas=numbers), x, tips),
+            charts.hover(f"replicas{len(panels)}", said, x, charts.tips(SECOND, ("replicas:Q",))),
         ]
         panels.append(charts.titled(layers, name, 46))
     return Picture("replicas", "Replicas", panels) if panels else None

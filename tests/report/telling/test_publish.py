@@ -13,7 +13,7 @@ from greenflow_ray.loadtest import mix
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.build import build_report
 from greenflow_ray.report.contents import Moment, Report
-from greenflow_ray.report.telling import printed, publish
+from greenflow_ray.report.telling import publish, sentences
 from greenflow_ray.viz import style
 from tests.viz.pages import Checker, browsed, outside_scripts
 
@@ -124,7 +124,7 @@ def test_page_of_a_run_in_which_nothing_worked(arms: Arms) -> None:
     report = build_report(dead[0], dead[1], dataset="d", synthetic=False, seed=0)
     html = publish.render(report, dead[0], dead[1])
     assert "none was reported" in html
-    assert "Nothing to compare" in printed.last_line(report, "x.html")
+    assert "Nothing to compare" in sentences.last_line(report, "x.html")
 
 
 def test_page_is_made_again_from_what_a_run_left(report: Report, arms: Arms, html: str, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_others_are_grouped_and_every_served_chain_has_a_group(arms: Arms) -> No
 def test_terminal_says_what_was_saved_and_where_the_report_lies(report: Report) -> None:
     console = Console(width=120)
     with console.capture() as captured:
-        printed.print_report(report, console, "runs/demo/report.html")
+        publish.print_report(report, console, "runs/demo/report.html")
     lines = captured.get().strip().splitlines()
     assert report.saving.flops is not None
     assert lines[-1].startswith(f"{100 * report.saving.flops:.1f} % of the FLOPs saved; −")
@@ -168,7 +168,7 @@ def test_terminal_says_what_was_saved_and_where_the_report_lies(report: Report) 
 def test_terminal_says_what_moved(steered: Report) -> None:
     console = Console(width=160)
     with console.capture() as captured:
-        printed.print_report(steered, console, "report.html")
+        publish.print_report(steered, console, "report.html")
     text = captured.get()
     for part in (
         "The budget changed",
@@ -182,7 +182,7 @@ def test_terminal_says_what_moved(steered: Report) -> None:
 
 def test_terminal_does_not_hide_that_more_was_spent(report: Report) -> None:
     worse = report.model_copy(update={"saving": report.saving.model_copy(update={"flops": -0.1})})
-    assert printed.last_line(worse, "x").startswith("10.0 % of the FLOPs MORE spent")
+    assert sentences.last_line(worse, "x").startswith("10.0 % of the FLOPs MORE spent")
 
 
 def test_picture_is_a_png(report: Report, arms: Arms, tmp_path: Path) -> None:
@@ -199,9 +199,9 @@ def test_si_prefixes(value: float, text: str) -> None:
     assert style.si(value, "FLOPs") == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(-0.0091, "−0.9 %"), (0.4, "+40.0 %"), (-0.0001, "0.0 %"), (None, "–")])
-def test_signed_percent(value: float | None, text: str) -> None:
-    assert style.signed_percent(value) == text
+@pytest.mark.parametrize(("value", "text"), [(0.0091, "−0.9 %"), (-0.4, "+40.0 %"), (0.0001, "0.0 %"), (None, "–")])
+def test_a_saving_as_a_change(value: float | None, text: str) -> None:
+    assert style.change(value) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0014, "1.4 ms"), (0.281, "281 ms"), (2.5, "2.50 s"), (None, "–")])
