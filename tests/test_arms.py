@@ -38,7 +38,7 @@ def test_tuned_and_greenflow_have_the_same_budget(made: Arms) -> None:
     order = made.order("tuned")
     costs = {chain.name: chain.flops for chain in SPACE.chains}
     spent = sum(share * costs[name] for name, share in order.mix.items())
-    assert order.policy == "mixed"
+    assert order.policy == "fixed"
     assert 0.97 * made.flops_per_request <= spent <= made.flops_per_request * (1 + 1e-9)
     assert made.order("greenflow").flops_per_second == made.flops_per_request * 10.0
     with pytest.raises(InfeasibleBudget):

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from greenflow_ray.config.section import Section
 
-Policy = Literal["greenflow", "fixed", "mixed"]
-
-
-def _whole(mix: dict[str, float]) -> dict[str, float]:
-    if mix and (min(mix.values()) < 0 or abs(sum(mix.values()) - 1) > 1e-6):
-        raise ValueError("shares are at least 0 and add up to 1")
-    return mix
-
-
-Mix = Annotated[dict[str, float], AfterValidator(_whole)]
+Policy = Literal["greenflow", "fixed"]
+Mix = dict[str, Annotated[float, Field(gt=0, le=1e6)]]
 
 
 class Limits(BaseModel):
-    """What may be spent, in any of four units; where several are given the tightest binds, none given: no limit."""
+    """What may be spent, in any of five units; where several are given the tightest binds, none given: no limit."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     flops_per_second: float | None = Field(default=None, gt=0, description="FLOP/s of all chains; null: no limit")
+    cores: float | None = Field(
+        default=None, gt=0, description="CPU-seconds a second of the chains' models, as timed; needs `costs: timed`"
+    )
     watts: float | None = Field(
         default=None, gt=0, description="power of serving: its share of the nodes' by CPU-seconds, PUE included"
     )
@@ -64,7 +59,7 @@ class BudgetConfig(Section, BudgetFields):
     fixed_chain: str = Field(
         default="fullest", description="chain of the 'fixed' policy: fullest, cheapest or a chain's name"
     )
-    mix: Mix = Field(default={}, description="chains of the 'mixed' policy, and their shares of the requests")
+    mix: Mix = Field(default={}, description="of the 'fixed' policy, instead of one chain: several, by weight")
     safe_chain: str = Field(default="cheapest", description="served when no price is known")
     price_ttl_s: float = Field(default=60.0, gt=0, description="a price older than this is not used")
     exchange_s: float = Field(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from greenflow_ray.config.budget import BudgetConfig, SamplingConfig
+from greenflow_ray.config.budget import BudgetConfig, Limits, SamplingConfig
 from greenflow_ray.config.energy import EnergyConfig
 from greenflow_ray.config.offline import DataConfig, RewardConfig, StageConfig, TrainingConfig
 from greenflow_ray.config.paths import RunPaths
@@ -54,8 +54,9 @@ class CascadeConfig(Section):
         unknown = sorted(set(self.serving.models) - set(names))
         if unknown:
             raise ValueError(f"serving.models: no model is called {unknown[0]!r}; use one of {', '.join(names)}")
-        if self.budget.policy == "mixed" and not self.budget.mix:
-            raise ValueError("budget.mix: the mixed policy needs chains and their shares")
+        ordered: tuple[Limits, ...] = (self.budget, *self.budget.schedule)
+        if self.costs != "timed" and any(limits.cores for limits in ordered):
+            raise ValueError("budget.cores: chains cost what models declare; set `costs: timed` and calibrate")
         places = [stage.name for stage in self.stages] + [ALLOCATOR]
         if not isinstance(self.serving.place, str) and (strange := sorted(set(self.serving.place) - set(places))):
             raise ValueError(f"serving.place: nothing is called {strange[0]!r}; use one of {', '.join(places)}")

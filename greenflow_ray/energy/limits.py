@@ -35,6 +35,7 @@ def binding(
     intensity: CarbonIntensity | None,
     joules_today: float,
     time: float,
+    core: float | None = None,
 ) -> Bound:
     """The tightest of ``limits`` as FLOP/s.
 
@@ -48,11 +49,16 @@ def binding(
         intensity: of the grid now; a stale one is used. None: unknown.
         joules_today: energy of serving since midnight UTC, PUE included.
         time: now, unix seconds.
+        core: FLOP-equivalents of a CPU-second, where chains' costs are timed.
     """
     found: list[tuple[float, str]] = []
     unknown: list[tuple[str, str]] = []
     if limits.flops_per_second is not None:
         found.append((limits.flops_per_second, "flops_per_second"))
+    if limits.cores is not None and core is not None:
+        found.append((limits.cores * core, "cores"))
+    elif limits.cores is not None:
+        unknown.append(("cores", "chains' costs are not timed; set costs: timed"))
     for name, watts in _watts(limits, intensity, joules_today, time).items():
         if watts is None:
             unknown.append((name, "the carbon intensity is not known"))

@@ -39,7 +39,7 @@ class Arms:
         if arm == EQUAL:
             return BudgetOrder(flops_per_second=None, policy="fixed", fixed_chain=self.config.load.equal)
         if arm == TUNED:
-            return BudgetOrder(flops_per_second=None, policy="mixed", mix=self.tuned_chains())
+            return BudgetOrder(flops_per_second=None, policy="fixed", mix=self.tuned_chains())
         if arm == GREENFLOW:
             return BudgetOrder(flops_per_second=self.flops_per_request * self.requests_per_second)
         if not arm.startswith(FIXED):

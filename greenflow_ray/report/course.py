@@ -19,7 +19,7 @@ from greenflow_ray.report.contents import Moment
 
 Array = npt.NDArray[np.float64]
 
-LIMITS = {"flops": "FLOPs", "watts": "watts", "kwh": "energy", "grams": "carbon"}
+LIMITS = {"flops": "FLOPs", "cores": "cores", "watts": "watts", "kwh": "energy", "grams": "carbon"}
 
 
 def finite(value: Any) -> float | None:

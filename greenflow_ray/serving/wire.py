@@ -133,8 +133,8 @@ class Orders:
     """What the ledger tells every allocator.
 
     Attributes:
-        policy: ``greenflow`` (argmax of reward − price · cost), ``fixed`` or ``mixed``.
-        fixed: of the other two: indices of chains and, beside each, the share of requests up to and with it.
+        policy: ``greenflow`` (argmax of reward − price · cost) or ``fixed``.
+        fixed: of the other: indices of chains and, beside each, the share of requests up to and with it.
         directive: prices and who pays which.
         price: the one price to report, reward per FLOP.
         reason: why the directive is capped; :class:`Reason`, 0 if it is not.

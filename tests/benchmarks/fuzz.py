@@ -115,7 +115,8 @@ def prepared(case: schemathesis.Case, label: str, url: str) -> Sent:
 def canonical(value: Any) -> Any:
     """The same body as a typed client sends it: an integer is 1, not 1.0, and fits into 64 bits; a chain exists."""
     if isinstance(value, dict):
-        chain = {"fixed_chain": "cheapest"} if "fixed_chain" in value else {}
+        known = {"fixed_chain": "cheapest", "mix": {"cheapest": 1.0, "fullest": 2.0}, "cores": None}
+        chain = {name: fit for name, fit in known.items() if name in value}
         return {key: canonical(part) for key, part in value.items()} | chain
     if isinstance(value, list):
         return [canonical(part) for part in value]

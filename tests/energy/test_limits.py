@@ -29,7 +29,7 @@ def bound(
     joules: float = 0.0,
     hour: float = 12.0,
 ) -> Bound:
-    return binding(limits, model, intensity, joules, MIDNIGHT + hour * 3600)
+    return binding(limits, model, intensity, joules, MIDNIGHT + hour * 3600, core=1e9)
 
 
 def test_no_limit_binds_nothing() -> None:
@@ -70,6 +70,9 @@ def test_the_days_energy_is_spread_over_the_rest_of_the_day(used_kwh: float, hou
 
 
 def test_the_tightest_wins() -> None:
+    assert bound(Limits(cores=2.0, watts=5.0)) == Bound(2e9, "cores", None)
+    untimed = binding(Limits(cores=2.0), MODEL, None, 0.0, 0.0)
+    assert untimed == Bound(None, "cores", "cores: chains' costs are not timed; set costs: timed")
     limits = Limits(flops_per_second=4e9, watts=5.0, kwh_per_day=24, grams_per_hour=1.5)
     assert bound(limits, intensity=grid(500)) == Bound(pytest.approx(3e9), "grams_per_hour", None)
     assert bound(limits, intensity=grid(100)) == Bound(4e9, "flops_per_second", None)
@@ -94,7 +97,7 @@ amounts = st.none() | st.floats(1e-3, 1e9)
 
 
 @given(
-    values=st.tuples(amounts, amounts, amounts, amounts),
+    values=st.tuples(*[amounts] * len(NAMES)),
     grams=st.floats(0, 2000),
     joules=st.floats(0, 1e9),
     hour=st.floats(0, 24, exclude_max=True),

@@ -113,6 +113,11 @@ def read(config: CascadeConfig) -> Costs:
     return costs
 
 
+def core_speed(config: CascadeConfig) -> float | None:
+    """FLOP-equivalents of a CPU-second: what a chain's cost ÷ this is in CPU-seconds. None: costs are not timed."""
+    return read(config).reference_flops_per_second if config.costs == "timed" else None
+
+
 def in_force(config: CascadeConfig, found: ModelCosts) -> Flops:
     """A measured model's costs of the configured kind. Raises ConfigError if torch counted nothing."""
     if config.costs == "timed":

@@ -50,10 +50,15 @@ class Recommender:
         feedback: FeedbackLog,
         settings: ServingConfig,
         *,
+        core: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """``clock`` must be the path's; ``wall`` stamps feedback (Unix seconds)."""
+        """``clock`` must be the path's; ``wall`` stamps feedback (Unix seconds).
+
+        ``core``: FLOP-equivalents of a CPU-second, where chains' costs are timed.
+        """
+        self._core = core
         self._space = space
         self._item_ids = catalog.item_ids
         self._path = path
@@ -150,6 +155,7 @@ class Recommender:
                 "receipt": {
                     "chain": names[chain],
                     "flops": flops,
+                    **({} if self._core is None else {"cpu_seconds": flops / self._core}),
                     "price": price,
                     "price_version": answers.version,
                     "degraded": reason != Reason.NONE,

@@ -14,8 +14,9 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError
 
 from greenflow_ray.chains import ChainSpace
-from greenflow_ray.config import ALLOCATOR, CascadeConfig
-from greenflow_ray.errors import Unavailable
+from greenflow_ray.config import ALLOCATOR, CascadeConfig, Limits
+from greenflow_ray.errors import Refused, Unavailable
+from greenflow_ray.models.costing.costs import core_speed
 from greenflow_ray.serving.allocator.replica import LiveAllocator
 from greenflow_ray.serving.gateway.cascade_path import Busy, CascadePath, PathSettings, Score
 from greenflow_ray.serving.gateway.receipts import Receipts
@@ -80,7 +81,8 @@ class Gateway:
             late=self._receipts.late,
         )
         self._feedback = FeedbackLog(config.paths.feedback, config.sampling)
-        self._recommender = Recommender(space, catalog, path, self._receipts, self._feedback, serving)
+        self._core = core_speed(config)
+        self._recommender = Recommender(space, catalog, path, self._receipts, self._feedback, serving, core=self._core)
         self.recommend, self.feedback = self._recommender.recommend, self._recommender.feedback
         self.chains = self._recommender.chains
         self._metrics = GatewayMetrics()
@@ -134,6 +136,9 @@ class Gateway:
 
     async def set_budget(self, order: BudgetOrder) -> dict[str, Any]:
         """See ``Service``."""
+        ordered: tuple[Limits, ...] = (order, *order.schedule)
+        if self._core is None and any(limits.cores for limits in ordered):
+            raise Refused(422, "invalid_request", "cores: chains' costs are not timed; set `costs: timed`", "cores")
         for name in (order.fixed_chain, *order.mix):
             if name is not None:
                 self._space.index(name)  # refused here, before anybody follows it

@@ -43,10 +43,14 @@ class Feedback(Message):
 
 
 class Receipt(BaseModel):
-    """What an answer cost and why: ``flops`` are those of the stages that ran; ``price`` is reward per FLOP."""
+    """What an answer cost and why: ``flops`` are those of the stages that ran; ``price`` is reward per FLOP.
+
+    Where costs are timed, ``cpu_seconds`` says the same in the models' CPU time.
+    """
 
     chain: str
     flops: int
+    cpu_seconds: float | None = None
     price: float
     price_version: int
     degraded: bool

@@ -145,6 +145,8 @@ def build_web(service: Service, *, exposure: int, body_limit: int) -> FastAPI:
         (order,), _ = budget_reader(await _read(request, body_limit))
         try:
             return _json(await service.set_budget(order))
+        except Refused:
+            raise
         except InvalidInput as error:
             raise Refused(422, "invalid_request", f"fixed_chain: {error}", "fixed_chain") from None
 

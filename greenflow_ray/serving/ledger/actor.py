@@ -19,6 +19,7 @@ from greenflow_ray.config import CascadeConfig, EnergyConfig
 from greenflow_ray.energy.carbon.intensity import CarbonSource
 from greenflow_ray.energy.carbon.last_known import refresh, source_for
 from greenflow_ray.errors import GreenFlowError, InvalidInput, PricingInputError, StoreError
+from greenflow_ray.models.costing.costs import core_speed
 from greenflow_ray.pricing.store.base import PriceStore, open_store
 from greenflow_ray.pricing.store.records import PriceRecord
 from greenflow_ray.serving.ledger.book import LedgerBook
@@ -58,7 +59,7 @@ class Ledger:
         """Start the book of a session, or take up where its last life stopped."""
         self._config = config
         self._session = session
-        self._book = LedgerBook(config, space, session)
+        self._book = LedgerBook(config, space, session, core=core_speed(config))
         self._file: StateFile | None = None
         self._store: PriceStore | None = None
         try:
@@ -68,7 +69,7 @@ class Ledger:
                 self._file.clear()
         except (sqlite3.Error, OSError, KeyError, TypeError, ValueError, InvalidInput) as error:
             log.warning("%s: state not restored (%s)", config.paths.ledger, error)
-            self._book = LedgerBook(config, space, session)
+            self._book = LedgerBook(config, space, session, core=core_speed(config))
         self._limits = self._book.limits()
         self._carbon = _carbon(config.energy)
         self._publish(self._latest())

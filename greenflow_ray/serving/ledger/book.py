@@ -72,7 +72,10 @@ class Point:
 
 
 class LedgerBook:
-    """One per application; not thread-safe. ``clock`` for durations, ``wall`` for Unix time."""
+    """One per application; not thread-safe. ``clock`` for durations, ``wall`` for Unix time.
+
+    ``core``: FLOP-equivalents of a CPU-second, where chains' costs are timed.
+    """
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class LedgerBook:
         space: ChainSpace,
         session: str,
         *,
+        core: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -104,7 +108,7 @@ class LedgerBook:
         self._trajectory: deque[Point] = deque(maxlen=KEEP_SECONDS)
         self._record: PriceRecord | None = None
         self._safe = space.index(budget.safe_chain)
-        self.energy = EnergyBook(config.energy)
+        self.energy = EnergyBook(config.energy, core)
         self.order = self._in_force = BudgetOrder.declared(budget)
         self._bound = Bound(None, None, None)
         self._apply()
@@ -202,8 +206,9 @@ class LedgerBook:
         allowance = None if now.allowance is None else now.allowance * min(SLACK * part, 1.0)
         pace = None if now.pace is None else now.pace.share(part)
         policy = self._in_force.policy
-        mix = self._in_force.mix if policy == "mixed" else {self._in_force.chain: 1.0}
-        fixed = tuple(map(self.space.index, mix)), tuple(accumulate(mix.values()))
+        mix = self._in_force.mix or {self._in_force.chain: 1.0}
+        whole = sum(mix.values())
+        fixed = tuple(map(self.space.index, mix)), tuple(accumulate(weight / whole for weight in mix.values()))
         directive = now.directive
         if self._bound.flops_per_second is None and self._bound.by is not None:
             directive = replace(directive, capped=True, cheapest=self._safe)

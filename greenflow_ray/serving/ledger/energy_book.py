@@ -23,7 +23,9 @@ class EnergyBook:
         watts: of serving in the last window, PUE included, None: not yet.
     """
 
-    def __init__(self, config: EnergyConfig) -> None:
+    def __init__(self, config: EnergyConfig, core: float | None = None) -> None:
+        """``core``: FLOP-equivalents of a CPU-second, where chains' costs are timed."""
+        self._core = core
         self.intensity: CarbonIntensity | None = None
         self.watts: float | None = None
         self._account = EnergyAccount(config)
@@ -70,7 +72,7 @@ class EnergyBook:
     def bound(self, limits: Limits, wall: float) -> Bound:
         """The FLOP/s that the limits allow at ``wall``, Unix seconds, and which of them binds."""
         today = self._today if int(wall // DAY_S) == self._day else 0.0
-        return binding(limits, self._power, self.intensity, today, wall)
+        return binding(limits, self._power, self.intensity, today, wall, self._core)
 
     def told(self) -> dict[str, Any]:
         """JSON-able, for ``GET /v1/stats``."""

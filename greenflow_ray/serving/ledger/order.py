@@ -25,14 +25,12 @@ class BudgetOrder(Section, BudgetFields):
 
     policy: Policy = "greenflow"
     fixed_chain: str | None = Field(default=None, description="fullest, cheapest or a chain's name")
-    mix: Mix = Field(default={}, description="of the 'mixed' policy: chains and their shares of the requests")
+    mix: Mix = Field(default={}, description="of the 'fixed' policy, instead of one chain: several, by weight")
 
     @model_validator(mode="after")
     def _check_named(self) -> Self:
         if not self.model_fields_set & set(BudgetFields.model_fields):
             raise ValueError(f"name at least one of {', '.join(BudgetFields.model_fields)}; null is no limit")
-        if self.policy == "mixed" and not self.mix:
-            raise ValueError('mix: the mixed policy needs chains and their shares, such as {"cheapest": 1}')
         return self
 
     @classmethod

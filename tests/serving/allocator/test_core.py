@@ -139,7 +139,7 @@ def test_the_account_is_exact() -> None:
 
 def test_a_mix_gives_each_chain_its_share() -> None:
     a = allocator()
-    a.follow(orders(policy="mixed", fixed=((SPACE.cheapest, 3, SPACE.fullest), (0.25, 0.5, 1.0))))
+    a.follow(orders(policy="fixed", fixed=((SPACE.cheapest, 3, SPACE.fullest), (0.25, 0.5, 1.0))))
     decided = a.allocate(ask(list(range(4000))))
     shares = np.bincount(decided.chains, minlength=len(SPACE)) / 4000
     wanted = np.zeros(len(SPACE))
