@@ -37,7 +37,16 @@ def recommender(
     limits = PathSettings(30.0, wait_s, OF.cheapest)
     path = CascadePath(OF, limits, POPULAR, CATALOG.popularity, decide, stages, late=account.late)
     feedback = FeedbackLog(folder, SamplingConfig(buffer_rows=4), start=False)
-    return Recommender(OF, CATALOG, path, account, feedback, ServingConfig(**settings)), account
+    core = settings.pop("core", None)
+    return Recommender(OF, CATALOG, path, account, feedback, ServingConfig(**settings), core=core), account
+
+
+def test_where_costs_are_timed_receipts_say_cpu_seconds_too(tmp_path: Path) -> None:
+    for core in (None, 2e6):
+        service, _ = recommender(tmp_path, core=core)
+        (answer,) = asyncio.run(service.recommend(asks(1), explain=False))
+        receipt = answer["receipt"]
+        assert receipt.get("cpu_seconds") == (core and receipt["flops"] / core)
 
 
 def asks(n: int) -> list[Recommend]:
