@@ -48,6 +48,7 @@ class LiveMeter:
         self._tracker: Tracker | None = None
         self._problem = "it did not start"
         self._closed = False
+        self._countless = False  # there is no counter to read, hence no tracker either
         self._renew()  # before the first window opens: it may take its time
         self._began = clock(), busy()
 
@@ -72,13 +73,15 @@ class LiveMeter:
         now, used = self._began[0], max(0.0, self._began[1] - busy)
         fallback = by_machine(now - began, used, self._config)
         window = self._measured(fallback, last=last)
-        if last and not self._closed:
+        if last and not self._closed and not self._countless:
             self._renew()
         return window if window is not None else without_codecarbon(fallback, self._problem)
 
     def _measured(self, fallback: EnergyWindow, *, last: bool) -> EnergyWindow | None:
         """The tracker's window; None if it fails, and then it is given up."""
         tracker = self._tracker
+        if self._countless:
+            return fallback
         if tracker is None:
             return None
         try:
@@ -87,6 +90,10 @@ class LiveMeter:
                 raise ValueError("no energy counted")
             estimated = not reading.counted and not reading.gpu
             if estimated and self._config.machine.use == "auto":  # codecarbon would charge the whole package's TDP
+                self._countless = True
+                if not last:
+                    tracker.close()
+                self._tracker = None
                 return fallback
             return by_codecarbon(reading, fallback, self._config.pue)
         except Exception as error:  # codecarbon reads hardware in many ways; none may stop the meter

@@ -52,6 +52,12 @@ def test_where_there_is_no_counter_the_machines_watts_count(use: Literal["auto",
     window = meter.read()
     assert (window.joules, window.source) == (joules, "estimated")
     assert window.marginal_joules == (5.0 * 4.0 if use == "auto" else None)
+    if use == "auto":
+        machine.now += 2 * RENEW_S
+        assert meter.read().joules == 2 * RENEW_S * 7.0, "no tracker is started again"
+        last = meter.close()
+        assert last is not None
+        assert last.joules == 0.0
 
 
 def test_windows_follow_each_other_without_gap_or_overlap() -> None:
