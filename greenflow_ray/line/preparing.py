@@ -158,7 +158,7 @@ def train_models(config: CascadeConfig, terminal: Terminal, *, force: bool = Fal
                 f"{row.flops_per_item:,}",
                 f"{row.flops_per_request:,}",
                 f"{row.parameters:,}",
-                f"{row.auc:.3f}",
+                "–" if row.auc is None else f"{row.auc:.3f}",
                 "reused" if row.reused else "",
             )
             for row in models

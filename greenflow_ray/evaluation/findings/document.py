@@ -68,7 +68,7 @@ def _models(plan: Plan) -> tuple[shape.ModelLine, ...]:
             name=rows[0].name,
             flops_per_item=rows[0].flops_per_item,
             flops_per_request=rows[0].flops_per_request,
-            auc=tuple(row.auc for row in rows),
+            auc=tuple(row.auc for row in rows if row.auc is not None),
         )
         for rows in zip(*by_seed, strict=True)
     )

@@ -42,7 +42,7 @@ class ModelRow:
     flops_per_item: int
     flops_per_request: int
     parameters: int
-    auc: float
+    auc: float | None
     reused: bool
 
 
@@ -68,7 +68,11 @@ def train(
             rows.append(_train_one(config, dataset, stage, model, report, force=force))
         else:
             rows.append(_judge_one(config, dataset, stage, model))
-        report(f"AUC {rows[-1].auc:.3f}" + (", reused" if rows[-1].reused else ""), 1.0)
+        report(
+            ("no model" if rows[-1].auc is None else f"AUC {rows[-1].auc:.3f}")
+            + (", reused" if rows[-1].reused else ""),
+            1.0,
+        )
     known = config.costs != "declared" and pool.calibrated(config, dataset.catalog)
     return with_costs(config, rows, dataset.catalog) if known else rows
 
@@ -89,7 +93,7 @@ def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: Model
     """The row of a model that is not ours to train."""
     scorer = pool.make_scorer(config, model, dataset.catalog)
     flops = costs.declared(scorer, model.name) or costs.Flops(0, 0)
-    score = float("nan")
+    score = None  # of a list that it did not make
     if not isinstance(scorer, AsRanked):
         score = auc(scorer, dataset, storage.load_clicks(config.paths.data, Split.VALIDATION), config.seed)
     return ModelRow(stage, model.name, flops.per_item, flops.per_request, 0, score, reused=True)
