@@ -14,7 +14,7 @@ PDLP   := ortools==9.15.6755 absl-py==2.5.1 immutabledict==4.3.1
 NAME   ?= $(if $(DATA),$(notdir $(patsubst %/,%,$(DATA))),demo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo evaluate test test-all lint bench clean
+.PHONY: help setup demo evaluate test test-all lint bench bill clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,11 @@ bench: $(READY) ## measure; JSON into runs/bench/ (DATA=folder for the loop's)
 	@$(BIN)/python -m tests.benchmarks.faults --out runs/bench/faults.json
 	@$(BIN)/python -m tests.benchmarks.loop --out runs/bench/loop.json $(if $(DATA),--data $(DATA))
 	@$(BIN)/python -m tests.benchmarks.fuzz --out runs/bench/fuzz.json
+
+bill: $(READY) ## train the paper-sized cascade, then CPU-seconds, joules and capacity of three arms (DATA=folder; 40 minutes)
+	@test -d runs/paper/data || $(BIN)/greenflow prepare --run runs/paper --config greenflow_ray/cascades/paper.yaml $(if $(DATA),--data $(DATA))
+	@$(BIN)/greenflow train --run runs/paper
+	@$(BIN)/python -m tests.benchmarks.bill --run runs/paper --out runs/bench/bill.json --place gateway --capacity
 
 clean: ## remove .venv, caches and runs/
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
