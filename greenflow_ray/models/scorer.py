@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import F32, Catalog, RequestBatch
+from greenflow_ray.datasets.schema import Catalog, RequestBatch
 from greenflow_ray.errors import ConfigError
 from greenflow_ray.ragged import Ragged
 
@@ -19,7 +20,7 @@ class BareScorer(Protocol):
     This is all that a model needs where the cascade's ``costs`` are ``timed`` or ``counted``.
     """
 
-    def score(self, requests: RequestBatch, candidates: Ragged) -> F32:
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:
         """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``, all finite."""
         ...
 
@@ -40,7 +41,7 @@ class Scorer(BareScorer, Protocol):
 class BareCorpusScorer(BareScorer, Protocol):
     """A scorer that can score every item of the corpus without being handed the candidates."""
 
-    def score_corpus(self, requests: RequestBatch) -> F32:
+    def score_corpus(self, requests: RequestBatch) -> npt.NDArray[np.float32]:
         """Scores of the whole corpus, float32 ``[B, n_items]``."""
         ...
 
@@ -55,7 +56,7 @@ class AsRanked:
 
     flops_per_item = flops_per_request = 0
 
-    def score(self, requests: RequestBatch, candidates: Ragged) -> F32:  # noqa: ARG002
+    def score(self, requests: RequestBatch, candidates: Ragged) -> npt.NDArray[np.float32]:  # noqa: ARG002
         """0 for a row's first candidate, −1 for the next and so on, float32 ``[total]``."""
         starts = np.repeat(candidates.offsets[:-1], candidates.lengths)
         return (starts - np.arange(len(candidates.values))).astype(np.float32)
@@ -66,7 +67,7 @@ def as_ranked(weights: Path, catalog: Catalog) -> AsRanked:  # noqa: ARG001
     return AsRanked()
 
 
-def vet(scorer: BareScorer, scores: Any, *shape: int) -> F32:
+def vet(scorer: BareScorer, scores: Any, *shape: int) -> npt.NDArray[np.float32]:
     """``scores`` as float32. Raises ConfigError if they have another shape or are not finite."""
     found = np.asarray(scores, dtype=np.float32)
     if found.shape != shape:

@@ -6,9 +6,9 @@ unit, and a model that is as efficient as that product costs what its FLOPs say;
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,7 +18,7 @@ from greenflow_ray.datasets.features import FeatureSource
 from greenflow_ray.datasets.schema import F32, F64, I64, Catalog, RequestBatch
 from greenflow_ray.errors import DataError
 from greenflow_ray.models import pool
-from greenflow_ray.models.costing.costs import Costs, Fit, Flops, ModelCosts, declared
+from greenflow_ray.models.costing.costs import Costs, Flops, ModelCosts, declared
 from greenflow_ray.models.costing.timing import (
     Clock,
     Point,
@@ -32,7 +32,7 @@ from greenflow_ray.models.costing.timing import (
 from greenflow_ray.models.scorer import BareCorpusScorer, BareScorer, vet
 from greenflow_ray.models.selection import keep_best
 from greenflow_ray.ragged import Ragged
-from greenflow_ray.support.progress import Progress, part, silent
+from greenflow_ray.support.progress import Progress, silent
 
 
 def calibrate(
@@ -57,14 +57,13 @@ def calibrate(
     rng = np.random.default_rng([config.seed, 0xCA1])
     chosen = rng.permutation(users)[: config.serving.batch_requests]
     sharing = max(1, config.serving.batch_requests // 4)
-    n_models = sum(len(stage.pool) for stage in config.stages)
-    measured: list[ModelCosts] = []
     keys = cost_keys(config, catalog)
+    measured: list[ModelCosts] = []
     references: list[F64] = []
     standard = reference or matrix_product()
 
-    def naming(name: str) -> Progress:
-        return lambda message, share: progress(f"calibrating: {message} {name}", share)
+    def told(name: str) -> Callable[[float], None]:
+        return lambda share: progress(f"calibrating: timing {name}", (len(measured) + share) / len(keys))
 
     with one_thread():
         requests = features.lookup(chosen)
@@ -82,8 +81,7 @@ def calibrate(
                     following = best(scores, requests, candidates, keep)
                 mine = sizes[-1:] if stage.scales == "corpus" and score.corpus else sizes
                 points = make_points(score, features, chosen, candidates, mine, sharing)
-                done, of = len(measured) / n_models, 1 / n_models
-                seconds, standards = time_points(points, standard, clock, part(naming(model.name), done, done + of))
+                seconds, standards = time_points(points, standard, clock, told(model.name))
                 references.append(standards)
                 measured.append(
                     ModelCosts(
@@ -100,7 +98,7 @@ def calibrate(
                 )
             candidates = following
     rate = standard.flops / float(np.median(np.concatenate(references)))
-    models = (m.model_copy(update={"timed": per_request_and_item(m.fit, sharing, rate)}) for m in measured)
+    models = (m.model_copy(update={"timed": m.fit.flops(sharing, rate)}) for m in measured)
     return Costs(machine=machine(), reference_flops_per_second=rate, models=tuple(models))
 
 
@@ -109,31 +107,26 @@ def cost_keys(config: CascadeConfig, catalog: Catalog) -> dict[str, str]:
     return {m.name: pool.cost_key(config, m, catalog) for stage in config.stages for m in stage.pool}
 
 
-def per_request_and_item(found: Fit, sharing: int, scale: float = 1.0) -> Flops:
-    """A fit as integers, times ``scale``; ``sharing`` requests divide a call's own part."""
-    return Flops(round(found.per_item * scale), round((found.per_request + found.per_call / sharing) * scale))
-
-
 def counted(points: Sequence[Point], sharing: int) -> Flops | None:
     """FLOPs that torch's own counter sees at the points, solved for item and request; None if it sees none.
 
     Matrix products count two for each multiply-add; embedding look-ups, element-wise work and everything outside torch
-    count none. That is the convention of :mod:`.flops`, so for the built-in networks, whose cost is
-    a line, the result equals what they declare.
+    count none. That is the convention of :mod:`.costs`, so for the built-in networks, whose cost is a line, the result
+    equals what they declare.
     """
     totals = []
     for point in points:
         with FlopCounterMode(display=False) as counter:
             point.run()
         totals.append(float(counter.get_total_flops()))
-    return per_request_and_item(fit(points, np.array(totals)), sharing) if any(totals) else None
+    return fit(points, np.array(totals)).flops(sharing) if any(totals) else None
 
 
 def sizes_of(stage: StageConfig, n_items: int) -> tuple[int, ...]:
     """Up to three numbers of items in a stage's range, increasing; a stage with one scale is also timed below it."""
     scales = (n_items,) if stage.scales == "corpus" else stage.scales
-    high = max(scales)
-    low = min(scales) if min(scales) < high else max(1, high // 4)
+    low, high = min(scales), max(scales)
+    low = low if low < high else max(1, high // 4)
     return tuple(sorted({low, round((low * high) ** 0.5), high}))
 
 
@@ -157,53 +150,42 @@ class Asking:
     """Asks a scorer as serving does: the first stage's, if it can, for the whole corpus where all items are due."""
 
     def __init__(self, scorer: BareScorer, n_items: int, *, first: bool) -> None:
-        self._scorer = scorer
-        self._n_items = n_items
+        self._scorer, self._n_items = scorer, n_items
         self.corpus = scorer if first and isinstance(scorer, BareCorpusScorer) else None
 
-    def __call__(self, requests: RequestBatch, candidates: Ragged) -> F32:
-        """Scores as the scorer returns them: of ``candidates``, or ``[B, n_items]``."""
-        if self.corpus is not None and len(candidates.values) == self._n_items * len(requests):
-            return self.corpus.score_corpus(requests)
-        return self._scorer.score(requests, candidates)
+    def __call__(self, requests: RequestBatch, candidates: Ragged) -> tuple[F32, tuple[int, ...]]:
+        """Scores as the scorer returns them, and the shape they should have: ``[total]``, or ``[B, n_items]``."""
+        total, shape = len(candidates.values), (len(requests), self._n_items)
+        if self.corpus is not None and total == math.prod(shape):
+            return self.corpus.score_corpus(requests), shape
+        return self._scorer.score(requests, candidates), (total,)
 
     def vetted(self, requests: RequestBatch, candidates: Ragged) -> F32:
         """Scores of ``candidates``, float32 ``[total]``. Raises ConfigError if they are not what they must be."""
-        scores = self(requests, candidates)
-        if self.corpus is None or len(candidates.values) < self._n_items * len(requests):
-            return vet(self._scorer, scores, len(candidates.values))
-        table = vet(self._scorer, scores, len(requests), self._n_items)
-        return np.asarray(table[candidates.row_ids, candidates.values])
+        scores, shape = self(requests, candidates)
+        found = vet(self._scorer, scores, *shape)
+        return found if len(shape) == 1 else np.asarray(found[candidates.row_ids, candidates.values])
 
 
 def make_points(
     score: Asking, features: FeatureSource, users: I64, candidates: Ragged, sizes: Sequence[int], sharing: int
 ) -> list[Point]:
     """All of ``users`` scored one by one, ``sharing`` at a time, and at once; for each number of items in ``sizes``."""
-    points = []
-    for batch in sorted({1, min(sharing, len(users)), len(users)}):
+
+    def point(batch: int, n: int) -> Point:
         parts = np.array_split(np.arange(len(users)), -(-len(users) // batch))
-        requests = [features.lookup(users[rows]) for rows in parts]
-        for n in sizes:
-            handed = [leading(candidates.take(rows), n) for rows in parts]
-            points.append(
-                Point(
-                    partial(_score_all, score, requests, handed),
-                    calls=len(parts),
-                    requests=len(users),
-                    items=sum(len(h.values) for h in handed),
-                )
-            )
-    return points
+        asked = [(features.lookup(users[rows]), leading(candidates.take(rows), n)) for rows in parts]
+
+        def run() -> None:
+            for requests, handed in asked:
+                score(requests, handed)
+
+        return Point(run, len(parts), len(users), sum(len(handed.values) for _, handed in asked))
+
+    return [point(batch, n) for batch in sorted({1, min(sharing, len(users)), len(users)}) for n in sizes]
 
 
 def leading(rows: Ragged, n: int) -> Ragged:
     """The first ``n`` values of every row, all of a shorter one."""
     dense = rows.padded(n, -1, keep="first")
     return Ragged.from_lengths(dense[dense >= 0], (dense >= 0).sum(axis=1))
-
-
-def _score_all(score: Asking, requests: Sequence[RequestBatch], candidates: Sequence[Ragged]) -> None:
-    """What a point runs: the scorer alone, for every batch."""
-    for batch, handed in zip(requests, candidates, strict=True):
-        score(batch, handed)

@@ -50,6 +50,10 @@ class Fit(Section):
         """CPU-seconds of a request for ``items`` candidates where ``sharing`` requests share a call."""
         return self.per_call / sharing + self.per_request + self.per_item * items
 
+    def flops(self, sharing: int, scale: float = 1.0) -> Flops:
+        """The fit as integers, times ``scale``; ``sharing`` requests divide a call's own part."""
+        return Flops(round(self.per_item * scale), round((self.per_request + self.per_call / sharing) * scale))
+
 
 class ModelCosts(Section):
     """What calibration found of one model instance."""

@@ -18,19 +18,13 @@ from threadpoolctl import threadpool_limits
 
 from greenflow_ray.datasets.schema import F64
 from greenflow_ray.models.costing.costs import Fit
-from greenflow_ray.support.progress import Progress, silent
 
 Clock = Callable[[], float]
 """Seconds. The process's own CPU-seconds by default, so that work on a scorer's own threads counts too."""
 
-SHORTEST = 5e-3
-"""Seconds that a measurement lasts at least; shorter work is repeated within it."""
-ROUNDS = 9
-"""Repeats of every point at most, of which the median counts."""
-FEWEST = 3
-"""Repeats of every point, however long they take."""
-PATIENCE = 3.0
-"""CPU-seconds for a model after which no further round begins."""
+SHORTEST = 5e-3  # seconds that a measurement lasts at least; shorter work is repeated within it
+FEWEST, ROUNDS = 3, 9  # repeats of every point, however long they take, and at most; the median counts
+PATIENCE = 3.0  # CPU-seconds for a model after which no further round begins
 
 _WIDTH = 512
 
@@ -60,7 +54,10 @@ def matrix_product() -> Reference:
 
 
 def time_points(
-    points: Sequence[Point], reference: Reference, clock: Clock = time.process_time, progress: Progress = silent
+    points: Sequence[Point],
+    reference: Reference,
+    clock: Clock = time.process_time,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> tuple[F64, F64]:
     """Seconds of every point, ``[P]``, medians over rounds; and seconds of the reference in every round.
 
@@ -84,7 +81,7 @@ def time_points(
                 work[i]()
             seconds[i] = max(clock() - start, 1e-12) / repeats[i]
         rounds.append(seconds)
-        progress("timing", len(rounds) / ROUNDS)
+        progress(len(rounds) / ROUNDS)
     found = np.array(rounds)
     return np.median(found[:, :-1], axis=0), found[:, -1]
 
@@ -106,12 +103,9 @@ def fit(points: Sequence[Point], values: F64) -> Fit:
     parts = np.zeros(3)
     parts[used] = solution / norms
     errors = (table @ parts) / np.maximum(values, 1e-300) - (values > 0)
-    return Fit(
-        per_call=float(parts[0]),
-        per_request=float(parts[1]),
-        per_item=float(parts[2]),
-        error=float(np.sqrt(np.mean(errors**2))),
-    )
+    per_call, per_request, per_item = parts.tolist()
+    error = float(np.sqrt(np.mean(errors**2)))
+    return Fit(per_call=per_call, per_request=per_request, per_item=per_item, error=error)
 
 
 @contextmanager

@@ -34,5 +34,4 @@ def item_factors(rows: I64, items: I64, shape: tuple[int, int], width: int) -> F
     _, strength, right = randomized_svd(matrix, rank, n_oversamples=16, n_iter=4, random_state=0)
     factors = np.zeros((shape[1], width))
     factors[:, : len(right)] = (right * np.sqrt(strength)[:, None]).T
-    scaled: F32 = (0.1 * factors / max(factors.std(), 1e-9)).astype(np.float32)
-    return scaled
+    return np.asarray(0.1 * factors / max(factors.std(), 1e-9), dtype=np.float32)

@@ -41,14 +41,10 @@ class Sampler:
     """Draws batches from the training users' histories and held-out clicks."""
 
     def __init__(self, dataset: Dataset, clicks: Clicks, settings: TrainingConfig, sizes: Sizes) -> None:
-        self._settings, self._sizes = settings, sizes
-        self._tokens = dataset.users.tokens.take(clicks.users)
-        weights = dataset.users.weights
-        if weights is not None:
-            weights = Ragged(weights, dataset.users.tokens.offsets).take(clicks.users).values
-        self._weights = weights
-        self._history = dataset.users.history.take(clicks.users)
-        self._targets = clicks.items
+        self._settings, self._sizes, table = settings, sizes, dataset.users
+        self._tokens = table.tokens.take(clicks.users)
+        self._weights = None if table.weights is None else table.weights[table.tokens.positions(clicks.users)]
+        self._history, self._targets = table.history.take(clicks.users), clicks.items
         self._with_events = np.flatnonzero(self._history.lengths + self._targets.lengths > 1)
         n = sizes.items
         pairs = [r.row_ids * n + r.values for r in (self._history, self._targets)]
@@ -102,8 +98,7 @@ class Sampler:
     def _is_clicked(self, users: I64, items: I64) -> Mask:
         keys = users[:, None] * self._sizes.items + items
         found = np.searchsorted(self._clicked, keys).clip(max=len(self._clicked) - 1)
-        same: Mask = self._clicked[found] == keys
-        return same
+        return np.asarray(self._clicked[found] == keys)
 
 
 def evaluation_pairs(

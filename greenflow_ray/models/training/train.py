@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import F32, Catalog, Clicks, Dataset, Split
+from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split
 from greenflow_ray.models import pool, sealed
 from greenflow_ray.models.costing import costs
 from greenflow_ray.models.networks.network import Network, scorer_for
@@ -82,10 +82,10 @@ def with_costs(config: CascadeConfig, rows: Sequence[ModelRow], catalog: Catalog
     if config.costs == "declared":
         return list(rows)
     models = {model.name: model for stage in config.stages for model in stage.pool}
-    found = [costs.in_force(config, pool.measured(config, models[row.name], catalog)) for row in rows]
+    flops = [costs.in_force(config, pool.measured(config, models[row.name], catalog)) for row in rows]
     return [
-        replace(row, flops_per_item=flops.per_item, flops_per_request=flops.per_request)
-        for row, flops in zip(rows, found, strict=True)
+        replace(row, flops_per_item=f.per_item, flops_per_request=f.per_request)
+        for row, f in zip(rows, flops, strict=True)
     ]
 
 
@@ -108,8 +108,7 @@ def _train_one(
         f"{CODE_VERSION} {dataset.digest} {config.digest('training', 'seed', 'history_length')} {architecture} "
         f"{model.name} {args.model_dump_json()}".encode()
     ).hexdigest()
-    held = None if force else sealed.held(weights, artifacts.ModelManifest, digest)
-    reused = held is not None
+    held = kept = None if force else sealed.held(weights, artifacts.ModelManifest, digest)
     if held is None:
         clicks = storage.load_clicks(config.paths.data, Split.TRAIN)
         network = fit(config, dataset, clicks, architecture, args, report)
@@ -130,9 +129,8 @@ def _train_one(
             auc=auc(scorer_for(deepcopy(network)), dataset, validation, config.seed),
         )
         held = sealed.save(weights, network.state_dict(), manifest)
-    return ModelRow(
-        stage, model.name, held.flops_per_item, held.flops_per_request, held.parameters, held.auc, reused=reused
-    )
+    told = (held.flops_per_item, held.flops_per_request, held.parameters, held.auc)
+    return ModelRow(stage, model.name, *told, reused=kept is not None)
 
 
 def fit(
@@ -159,22 +157,21 @@ def fit(
     epochs = settings.epochs * args.passes
     total = epochs * sampler.steps()
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: max(0.02, 1 - step / max(total, 1)))
-    step, average = 0, 0.0
+    average: float | None = None
     network.train()
-    for _ in range(epochs):
-        for batch in sampler.epoch(rng):
-            optimiser.zero_grad(set_to_none=True)
-            with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
-                scores, extra = network.training_step(batch.inputs, batch.candidates, batch.noise)
-            loss = LOSSES[args.loss](scores.float() + batch.shift, batch)
-            (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-            optimiser.step()
-            schedule.step()
-            step += 1
-            average = float(loss.detach()) if step == 1 else 0.95 * average + 0.05 * float(loss.detach())
-            if step % 10 == 0 or step == total:
-                report(f"step {step} of {total}, loss {average:.3f}", step / total)
+    for step, batch in enumerate((batch for _ in range(epochs) for batch in sampler.epoch(rng)), 1):
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bfloat16"):
+            scores, extra = network.training_step(batch.inputs, batch.candidates, batch.noise)
+        loss = LOSSES[args.loss](scores.float() + batch.shift, batch)
+        (loss if extra is None else loss + extra).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        schedule.step()
+        now = float(loss.detach())
+        average = now if average is None else 0.95 * average + 0.05 * now
+        if step % 10 == 0 or step == total:
+            report(f"step {step} of {total}, loss {average:.3f}", step / total)
     return network.eval()
 
 
@@ -203,20 +200,17 @@ def auc(scorer: BareScorer, dataset: Dataset, clicks: Clicks, seed: int) -> floa
     history = dataset.users.history.take(clicks.users)
     rng = np.random.default_rng([seed, 0xA0C])
     kept, positive, negative = evaluation_pairs(clicks, history, len(dataset.catalog), rng)
+    if not len(kept):
+        return float("nan")
     features = TableFeatures(dataset.users)
     wins = pairs = 0.0
-    for start in range(0, len(kept), 64):
-        part = np.arange(start, min(start + 64, len(kept)))
-        ours, theirs = positive.take(part), negative.take(part)
+    for part in np.split(np.arange(len(kept)), range(64, len(kept), 64)):
         requests = features.rows(clicks.users[kept[part]])
-        p, q = (_blocks(vet(scorer, scorer.score(requests, c), len(c.values)), c) for c in (ours, theirs))
-        above, equal = p[:, :, None] > q[:, None, :], p[:, :, None] == q[:, None, :]
-        real = ~(np.isnan(p)[:, :, None] | np.isnan(q)[:, None, :])
-        wins += float(above.sum()) + 0.5 * float((equal & real).sum())
-        pairs += float(real.sum())
-    return wins / pairs if pairs else float("nan")
-
-
-def _blocks(scores: F32, rows: Ragged) -> F32:
-    """Scores as a dense block, NaN where a row ends."""
-    return Ragged(scores, rows.offsets).padded(int(rows.lengths.max()), np.nan)
+        blocks = []  # dense, NaN where a row ends, which is neither above nor equal to anything
+        for rows in (positive.take(part), negative.take(part)):
+            scores = vet(scorer, scorer.score(requests, rows), len(rows.values))
+            blocks.append(Ragged(scores, rows.offsets).padded(int(rows.lengths.max()), np.nan))
+        ours, theirs = blocks[0][:, :, None], blocks[1][:, None, :]
+        wins += float((ours > theirs).sum()) + 0.5 * float((ours == theirs).sum())
+        pairs += float((positive.lengths[part] * negative.lengths[part]).sum())
+    return wins / pairs
