@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from greenflow_ray.config import DataConfig, SplitConfig
-from greenflow_ray.datasets.schema import I64, Catalog, Clicks, Dataset, Split, Users
+from greenflow_ray.datasets.schema import I8, I64, Array, Catalog, Clicks, Dataset, Split, Users
 from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 from greenflow_ray.ragged import Ragged
@@ -79,7 +77,7 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
 
 
 def joined(
-    users: TokensById, items: TokensById, history: Ragged, held_out: Ragged, split: npt.NDArray[np.int8], since: I64
+    users: TokensById, items: TokensById, history: Ragged, held_out: Ragged, split: I8, since: I64
 ) -> tuple[Catalog, Users, dict[Split, Clicks]]:
     """The schema's parts; popularity is the share of training users who clicked, and nobody else's clicks count."""
     table = Users(users.ids, split, users.tokens, users.vocabulary, history, since, users.weights)
@@ -90,7 +88,7 @@ def joined(
     return Catalog(items.ids, items.tokens, items.vocabulary, popularity), table, clicks
 
 
-def split_users(n_users: int, shares: SplitConfig, seed: int) -> npt.NDArray[np.int8]:
+def split_users(n_users: int, shares: SplitConfig, seed: int) -> I8:
     """Draw a :class:`Split` for every user, int8 ``[n_users]``; the remainder of the shares are final users.
 
     The draw depends on the number of users, the shares and the seed alone, never on what users clicked.
@@ -109,7 +107,7 @@ def split_users(n_users: int, shares: SplitConfig, seed: int) -> npt.NDArray[np.
 
 def _order(source: Interactions, seed: int, view: int) -> I64:
     """Events by user, then by time (ties: as in the file); without times at random, otherwise in each view."""
-    keys: npt.NDArray[Any] | None = source.times
+    keys: Array | None = source.times
     if keys is None:
         keys = np.random.default_rng([seed, 0x0DE2] + ([view] if view else [])).random(len(source.users))
     return np.lexsort((keys, source.users)).astype(np.int64, copy=False)  # stable: ties keep their order

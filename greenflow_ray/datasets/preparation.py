@@ -30,10 +30,7 @@ _CHECKED, _READ, _ASSEMBLED = 0.15, 0.75, 0.9
 
 
 def detect(path: Path) -> str:
-    """Name the format of a data folder or file by what it holds.
-
-    Raises DataError if it is missing, empty or holds no format that we know.
-    """
+    """The format of a data folder or file by what it holds. Raises DataError: missing, empty, or none that we know."""
     if not path.exists():
         raise DataError(f"{path}: no such data folder; check data.path")
     if path.is_dir() and not any(path.iterdir()):

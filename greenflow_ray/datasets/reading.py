@@ -145,10 +145,7 @@ def header(path: Path, delimiter: str = ",") -> list[str]:
 
 
 def integers(path: Path, name: str, column: Any, first: int = 1) -> I64:
-    """A pyarrow column as int64; text that spells integers is fine.
-
-    ``first`` is the number of its first row in the file. Raises DataError naming the first bad row.
-    """
+    """A pyarrow column as int64, also of text. Raises DataError naming the first bad row; they count from ``first``."""
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py() + first
         raise DataError(f"{path}: row {row}: column {name!r} is null; fill it in or drop the row")

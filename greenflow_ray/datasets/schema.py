@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ I32 = npt.NDArray[np.int32]
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+I8 = npt.NDArray[np.int8]
+I16 = npt.NDArray[np.int16]
+Array = npt.NDArray[Any]  # of any type
 
 
 class Split(IntEnum):
@@ -69,7 +73,7 @@ class Users:
     """
 
     user_ids: I64
-    split: npt.NDArray[np.int8]
+    split: I8
     tokens: Ragged
     vocabulary: tuple[str, ...]
     history: Ragged

@@ -109,10 +109,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def load(folder: Path) -> Dataset:
-    """Read a prepared set, without any held-out click.
-
-    Raises DataError if the folder holds none, ArtifactError if a table's SHA-256 does not match the manifest.
-    """
+    """Read a set without any held-out click. Raises DataError if there is none, ArtifactError if it was altered."""
     folder = Path(folder)
     manifest = read_manifest(folder)
     for name in _TABLES:
@@ -140,10 +137,7 @@ def load(folder: Path) -> Dataset:
 
 
 def load_clicks(folder: Path, split: Split) -> Clicks:
-    """Held-out clicks of one split's users.
-
-    Raises DataError if the file is missing, ArtifactError if it belongs to another set or its content was altered.
-    """
+    """Held-out clicks of a split's users. Raises DataError if missing, ArtifactError if altered or another set's."""
     path = Path(folder) / f"clicks-{split.name.lower()}.parquet"
     digest = read_manifest(folder)["digest"]
     if not path.is_file():

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from greenflow_ray.datasets.features import find, take
-from greenflow_ray.datasets.schema import F32, I32, I64
+from greenflow_ray.datasets.schema import F32, I32, I64, Array
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
 
@@ -30,7 +29,7 @@ class TokensById:
     weights: F32 | None = None  # float32, of every one of ``tokens.values``; None: all one
 
     @classmethod
-    def from_columns(cls, ids: I64, columns: Mapping[str, npt.NDArray[Any]]) -> TokensById:
+    def from_columns(cls, ids: I64, columns: Mapping[str, Array]) -> TokensById:
         """One value an id and column; the vocabulary is sorted within each field."""
         gathered = TokenColumns(columns)
         gathered.add(ids, {name: Column(pa.array(values)) for name, values in columns.items()})
@@ -66,7 +65,7 @@ class Column:
     """One field of a block of rows."""
 
     values: Any  # integers or text, all rows end to end, a pyarrow array ``[total]``
-    lengths: npt.NDArray[Any] | None = None  # how many values every row has, ``[rows]``; None: one each
+    lengths: Array | None = None  # how many values every row has, ``[rows]``; None: one each
     weights: F32 | None = None  # of every value, float32 ``[total]``; None: all one
 
 

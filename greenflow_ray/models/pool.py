@@ -1,7 +1,4 @@
-"""The cascade's model instances as configured, whatever made them, and the chains they make.
-
-Torch is imported only if one of them needs it.
-"""
+"""The cascade's model instances as configured, whatever made them, and their chains; torch only if one needs it."""
 
 from __future__ import annotations
 

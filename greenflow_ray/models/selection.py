@@ -22,34 +22,24 @@ def keep_best(scores: F32, candidates: Ragged, n: I64) -> tuple[Ragged, Ragged]:
     index; rows shorter than ``n`` keep all. Items whose score is −inf or NaN are left out. Returns items (int32) and
     their scores (float32).
     """
-    keys = _keys(np.ascontiguousarray(scores, dtype=np.float32), candidates.values)
-    return _best(keys, candidates.offsets, n)
+    keys, offsets = _keys(np.ascontiguousarray(scores, dtype=np.float32), candidates.values), candidates.offsets
+    kept = np.minimum(_count(keys, offsets), np.maximum(n, 0))
+    items = Ragged.from_lengths(np.empty(int(kept.sum()), dtype=np.int32), kept)
+    best = Ragged(np.empty(len(items.values), dtype=np.float32), items.offsets)
+    _select(keys, offsets, items.offsets, items.values, best.values)
+    return items, best
 
 
 def keep_best_corpus(scores: F32, n: I64) -> tuple[Ragged, Ragged]:
     """:func:`keep_best` where every row scores the whole corpus: ``scores`` is float32 ``[B, n_items]``."""
     batch, n_items = scores.shape
     items = np.broadcast_to(np.arange(n_items, dtype=np.int32), scores.shape).ravel()
-    keys = _keys(np.ascontiguousarray(scores, dtype=np.float32).ravel(), items)
-    offsets = np.arange(batch + 1, dtype=np.int64) * n_items
-    return _best(keys, offsets, n)
+    return keep_best(scores.ravel(), Ragged(items, np.arange(batch + 1, dtype=np.int64) * n_items), n)
 
 
 def exclude(scores: F32, items: Ragged) -> None:
-    """Set corpus ``scores``, float32 ``[B, n_items]``, to −inf for the ``items`` of each row, in place.
-
-    Recall uses it so that nobody is shown what they clicked before.
-    """
+    """Set corpus ``scores`` ``[B, n_items]`` to −inf in place for each row's ``items``: what a user had before."""
     scores[items.row_ids, items.values] = -np.inf
-
-
-def _best(keys: U64, offsets: I64, n: I64) -> tuple[Ragged, Ragged]:
-    """Items and scores of each row's ``n`` first keys, and only of those with a usable score."""
-    kept = np.minimum(_count(keys, offsets), np.maximum(n, 0))
-    items = Ragged.from_lengths(np.empty(int(kept.sum()), dtype=np.int32), kept)
-    scores = Ragged(np.empty(len(items.values), dtype=np.float32), items.offsets)
-    _select(keys, offsets, items.offsets, items.values, scores.values)
-    return items, scores
 
 
 def _keys(scores: F32, items: I32) -> U64:

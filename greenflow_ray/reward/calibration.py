@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import I64, Users
+from greenflow_ray.datasets.schema import I64, Array, Users
 
 
 @dataclass(frozen=True)
@@ -23,9 +21,7 @@ class Calibration:
     users: int  # how many users it was measured on
 
 
-def field_rce(
-    realised: npt.NDArray[Any], predicted: npt.NDArray[np.floating], values: npt.NDArray[np.integer]
-) -> float:
+def field_rce(realised: Array, predicted: Array, values: Array) -> float:
     """``(1/|D|) sum_z |D_z| |sum_{D_z} (y - yhat)| / sum_{D_z} y`` over the values z of one field.
 
     ``realised`` and ``predicted`` are ``[n]`` or ``[n, J]``, ``values`` is ``[n]``. Values of the field whose users
@@ -57,7 +53,7 @@ def fields_of(users: Users, rows: I64) -> dict[str, I64]:
     return fields
 
 
-def calibrate(realised: npt.NDArray[Any], predicted: npt.NDArray[np.floating], fields: dict[str, I64]) -> Calibration:
+def calibrate(realised: Array, predicted: Array, fields: dict[str, I64]) -> Calibration:
     """Compare ``[n, J]`` realised clicks with predictions for the same users and chains."""
     y, p = (np.asarray(a, dtype=np.float64) for a in (realised, predicted))
     each = {name: field_rce(y, p, values) for name, values in fields.items()}

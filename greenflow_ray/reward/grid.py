@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import F32, I32, I64, Clicks, Mask, RequestBatch
+from greenflow_ray.datasets.schema import F32, I16, I32, I64, Clicks, Mask, RequestBatch
 from greenflow_ray.models.scorer import AsRanked, CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
@@ -116,7 +115,7 @@ def realised_clicks(
     exposures: Sequence[int] = (),
     batch: int = BATCH,
     progress: Callable[[int, int], None] = lambda *_: None,
-) -> npt.NDArray[np.int16]:
+) -> I16:
     """Clicks of every user of ``clicks`` among the items that every chain exposes, int16 ``[n, J]``.
 
     With ``exposures``, each at most the runner's, those of every shorter list too: int16 ``[len(exposures), n, J]``.

@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import F32, I64, Dataset, Split
+from greenflow_ray.datasets.schema import F32, I16, I64, Dataset, Split
 from greenflow_ray.datasets.storage import load_clicks
 from greenflow_ray.errors import DataError
 from greenflow_ray.models import sealed
@@ -115,7 +114,7 @@ def distilled(teacher: BoostedRewards, labelled: F32, unlabelled: F32) -> Reward
 
 def sample_clicks(
     config: CascadeConfig, dataset: Dataset, runner: ChainRunner, split: Split, progress: Progress = silent
-) -> tuple[I64, npt.NDArray[np.int16]]:
+) -> tuple[I64, I16]:
     """User rows ``[n]`` of a split and their realised clicks under every chain, ``[n, J]``.
 
     Kept in the run's folder while data, weights and chains stay the same, for running all chains takes a while.

@@ -70,10 +70,7 @@ class Features:
 
 
 def read_lines(path: Path, meter: Meter, columns: int, shape: str) -> Iterator[Lines]:
-    """Lines of a file, block by block; the last of their ``columns`` may hold commas.
-
-    Raises DataError if there are none, or naming a line with fewer columns.
-    """
+    """Lines of a file by blocks; the last column may hold commas. Raises DataError: no line, or one cut off."""
     some = False
     for block, first in blocks(path, meter):
         text = np.frombuffer(block, dtype=np.uint8)

@@ -40,15 +40,11 @@ class Attention(nn.Module):
     def logits(self, matrix: Tensor, offset: Tensor, items: Tensor) -> Tensor:
         """How much each history item matters to each candidate ``[B, n, width]``: ``[B, n, L]``."""
         hidden = F.relu(torch.baddbmm(offset, items, matrix), inplace=not torch.is_grad_enabled())
-        out: Tensor = self.out(hidden.view(*hidden.shape[:2], -1, self.own.out_features)).squeeze(-1)
-        return out
+        return torch.squeeze(self.out(hidden.view(*hidden.shape[:2], -1, self.own.out_features)), -1)
 
 
 def pool(logits: Tensor, history: Tensor, mask: Tensor) -> Tensor:
-    """History ``[B, L, width]`` pooled by the softmax of ``logits`` ``[B, n, L]`` where ``mask`` ``[B, L]`` is 1.
-
-    An empty history pools to zero.
-    """
+    """History ``[B, L, width]`` pooled by softmax of ``logits`` ``[B, n, L]`` where ``mask`` is 1; zero if nowhere."""
     held = mask.unsqueeze(1)
     weights = torch.softmax(logits + (held - 1) * 1e9, -1) * held
     return torch.bmm(weights, history)
@@ -112,8 +108,7 @@ class Attentive(Network):
         vectors, item_first = items
         pooled = pool(logits, history, mask)
         joined = self.pooled_first(torch.cat([pooled, pooled * vectors, *more], -1))
-        out: Tensor = self.head(F.relu(joined + item_first + first.unsqueeze(1))).squeeze(-1)
-        return out
+        return torch.squeeze(self.head(F.relu(joined + item_first + first.unsqueeze(1))), -1)
 
 
 def embedded(inputs: UserInputs, tables: Tensors) -> Tensor:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from greenflow_ray.datasets.schema import F32, I64, Catalog, RequestBatch
 from greenflow_ray.models.costing.costs import Flops
-from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes, UserInputs, popularity_features
+from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes, UserInputs
 from greenflow_ray.ragged import Ragged
 
 Tensors = tuple[Tensor, ...]
@@ -29,11 +29,13 @@ class Network(nn.Module, ABC):
 
     Args: ClassVar[type[NetworkArgs]]
     scores_corpus: ClassVar[bool] = False
+    token_values: Tensor
+    token_offsets: Tensor
+    popularity: Tensor
 
     def __init__(self, args: NetworkArgs, sizes: Sizes, catalog: Catalog) -> None:
         super().__init__()
-        self.args = args
-        self.sizes = sizes
+        self.args, self.sizes = args, sizes
         if args.sees("content"):
             self.content = nn.Embedding(max(sizes.item_tokens, 1), args.width)
             nn.init.normal_(self.content.weight, std=0.1)
@@ -43,16 +45,15 @@ class Network(nn.Module, ABC):
         if args.sees("context"):
             self.context = nn.Embedding(sizes.user_tokens + 1, args.context_width)  # the last: tokens we do not know
             nn.init.normal_(self.context.weight, std=0.1)
-        self.token_values: Tensor
-        self.token_offsets: Tensor
-        self.popularity: Tensor
-        buffers = {
-            "token_values": torch.from_numpy(catalog.tokens.values.astype(np.int64)),
-            "token_offsets": torch.from_numpy(catalog.tokens.offsets[:-1].astype(np.int64)),
-            "popularity": popularity_features(catalog),
+        log = np.log(catalog.popularity.astype(np.float64) + 1e-4)
+        z = (log - log.mean()) / max(float(log.std()), 1e-6)
+        constants = {  # they come from the catalog, not from the weights
+            "token_values": catalog.tokens.values.astype(np.int64),
+            "token_offsets": catalog.tokens.offsets[:-1].astype(np.int64),
+            "popularity": np.column_stack([z, z * z / 2]).astype(np.float32),
         }
-        for name, value in buffers.items():  # they come from the catalog, not from the weights
-            self.register_buffer(name, value, persistent=False)
+        for name, array in constants.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
 
     @property
     def flops(self) -> Flops:
@@ -153,8 +154,7 @@ class TorchScorer:
     def __init__(self, network: Network) -> None:
         """The network becomes this scorer's: it may change to ``args.precision``."""
         self.network = network.eval()
-        self.flops_per_item = network.flops.per_item
-        self.flops_per_request = network.flops.per_request
+        self.flops_per_item, self.flops_per_request = network.flops.per_item, network.flops.per_request
         self._dtype = getattr(torch, network.args.precision)
         with torch.inference_mode():
             self.tables = tuple(t.to(self._dtype).contiguous() for t in network.tables())

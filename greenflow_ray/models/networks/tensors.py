@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from greenflow_ray.config import Section
-from greenflow_ray.datasets.schema import F32, Catalog, Dataset, RequestBatch
+from greenflow_ray.datasets.schema import F32, I32, Dataset, RequestBatch
 from greenflow_ray.models.costing.costs import Flops
 from greenflow_ray.ragged import Ragged
 
@@ -94,13 +94,7 @@ class UserInputs:
         return cls.from_arrays(requests.tokens, history, sizes, requests.weights)
 
     @classmethod
-    def from_arrays(
-        cls,
-        tokens: Ragged,
-        history: np.ndarray[tuple[int, ...], np.dtype[np.int32]],
-        sizes: Sizes,
-        weights: F32 | None = None,
-    ) -> UserInputs:
+    def from_arrays(cls, tokens: Ragged, history: I32, sizes: Sizes, weights: F32 | None = None) -> UserInputs:
         """Tensors of context tokens, weighted if need be, and a padded history ``[B, L]`` (-1: none)."""
         held = history >= 0
         return cls(
@@ -115,12 +109,4 @@ class UserInputs:
 def shares(tokens: Ragged, weights: F32) -> F32:
     """Weights scaled to sum to one in every row of ``tokens``, float32 ``[total]``; a row of zeros stays zero."""
     sums = np.bincount(tokens.row_ids, weights, minlength=len(tokens))
-    out: F32 = (weights / np.where(sums > 0, sums, 1.0)[tokens.row_ids]).astype(np.float32)
-    return out
-
-
-def popularity_features(catalog: Catalog) -> torch.Tensor:
-    """Popularity as networks see it, float32 ``[n_items, 2]``."""
-    log = np.log(catalog.popularity.astype(np.float64) + 1e-4)
-    z = (log - log.mean()) / max(float(log.std()), 1e-6)
-    return torch.from_numpy(np.column_stack([z, z * z / 2]).astype(np.float32))
+    return np.asarray(weights / np.where(sums > 0, sums, 1.0)[tokens.row_ids], dtype=np.float32)

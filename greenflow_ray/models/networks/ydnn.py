@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,5 +50,4 @@ class Ydnn(Network):
 
     def match(self, users: Tensors, items: Tensors) -> Tensor:
         """Join both halves, then the rest of the network."""
-        out: Tensor = self.head(F.relu(items[0] + users[0].unsqueeze(1))).squeeze(-1)
-        return out
+        return torch.squeeze(self.head(F.relu(items[0] + users[0].unsqueeze(1))), -1)

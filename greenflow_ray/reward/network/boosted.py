@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from greenflow_ray.datasets.schema import F32, F64
+from greenflow_ray.datasets.schema import F32, F64, Array
 
 COMPONENTS = 8
 TREES: dict[str, Any] = {
@@ -41,7 +40,7 @@ class BoostedRewards:
     def fit(
         cls,
         features: F32,
-        clicks: npt.NDArray[Any],
+        clicks: Array,
         seed: int,
         *,
         components: int = COMPONENTS,

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from greenflow_ray.datasets.schema import F32
-from greenflow_ray.reward.network.model import BASES, BOOST, UNBOUND, UNIT, RewardNet, StageLayout, StageUplift
+from greenflow_ray.datasets.schema import F32, Array
+from greenflow_ray.reward.network.model import BASES, BOOST, UNBOUND, UNIT, RewardNet, StageUplift
 from greenflow_ray.support.jit import fused
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -32,8 +31,7 @@ CHUNK = 16
 class FastReward:
     """A trained network's rewards on arrays; what is done to the network later does not change them.
 
-    Attributes:
-        flops_per_request: multiply-adds of the dense layers as they are run here, counted as two, for one request.
+    ``flops_per_request``: multiply-adds of the dense layers as they are run here, counted as two, for one request.
     """
 
     def __init__(self, net: RewardNet) -> None:
@@ -42,7 +40,7 @@ class FastReward:
         hidden = second.out_features
         steps = [_array(stage.step.weight.T) for stage in stages]
         heads = [_heads(stage) for stage in stages]
-        distinct = [_distinct(stage.stage) for stage in stages]
+        distinct = [_distinct(stage) for stage in stages]
         prefixes = [len(stage.stage.models) for stage in stages]
         sizes = [
             (count, stage.stage.scales, *stage.stage.codes.T.shape, parts.shape[1], len(bias))
@@ -60,17 +58,14 @@ class FastReward:
             np.concatenate([weight.reshape(-1) for weight, _ in heads]),
             _stack([bias for _, bias in heads]),
             _stack([stage.stage.parents.astype(np.uint32) for stage in stages]),
-            _stack([stage.stage.codes.T for stage in stages]),
+            _stack([stage.codes.numpy() for stage in stages]),
             _stack([parts for parts, _ in distinct]),
             np.stack([chains for _, chains in distinct]),
             np.array(sizes, dtype=np.int64),
             np.array([KINDS.index(name) for name in stages[0].bases], dtype=np.int64),
         )
-        self._recursive = net.recursive
-        self._monotone = stages[0].monotone
-        self._scale = np.float32(net.scale.item())
-        self._inputs = first.in_features
-        self._chains = len(stages[0].stage.prefix)
+        self._switches = (net.recursive, stages[0].monotone, np.float32(net.scale.item()))
+        self._inputs, self._chains = first.in_features, len(stages[0].prefix)
         states = sum(prefixes[:-1]) if net.recursive else 0
         count = first.weight.numel() + second.weight.numel() + hidden * hidden * (len(stages) + states)
         for many, stage, (weight, _) in zip(prefixes, stages, heads, strict=True):
@@ -82,7 +77,7 @@ class FastReward:
         if features.shape[1] != self._inputs:
             raise ValueError(f"features: {features.shape[1]} columns, the network was fitted to {self._inputs}")
         out = np.empty((len(features), self._chains), dtype=np.float32)
-        _evaluate(features, *self._arrays, self._recursive, self._monotone, self._scale, out)
+        _evaluate(features, *self._arrays, *self._switches, out)
         return out
 
 
@@ -103,16 +98,14 @@ def _constant(stage: StageUplift) -> F32:
     return _array(stage.embed(stage.models).double() @ weight.T + stage.step.bias)
 
 
-def _distinct(stage: StageLayout) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+def _distinct(stage: StageUplift) -> tuple[Array, Array]:
     """The distinct uplifts: their rows in weights, levels and factors, ``[3, C]``, and each chain's uplift, ``[J]``."""
-    rows = np.stack(
-        [stage.prefix, stage.prefix * stage.scales + stage.scale, stage.prefix * len(stage.codes) + stage.earlier]
-    )
+    rows = torch.stack([stage.prefix, stage.own, stage.earlier]).numpy()
     parts, chains = np.unique(rows, axis=1, return_inverse=True)
     return parts.astype(np.uint32), chains.reshape(-1).astype(np.uint32)
 
 
-def _stack(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+def _stack(arrays: Sequence[Array]) -> Array:
     """One array over arrays of unequal shape, zeros where one ends."""
     out = np.zeros((len(arrays), *np.max([a.shape for a in arrays], axis=0)), dtype=arrays[0].dtype)
     for row, array in zip(out, arrays, strict=True):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from greenflow_ray.config import RewardConfig
-from greenflow_ray.datasets.schema import F32
+from greenflow_ray.datasets.schema import F32, Array
 from greenflow_ray.reward.network.model import RewardNet, StageLayout
 
 BATCH = 256
@@ -24,26 +22,20 @@ HEAVIEST = 50.0
 
 @dataclass(frozen=True)
 class RewardSamples:
-    """Features ``[n, F]`` of requests and what every chain earned from them, ``[n, J]``.
-
-    Realised clicks where every chain was run, or what a teacher expects.
-    """
+    """Features ``[n, F]``, and realised clicks of every chain, or what a teacher expects of them, ``[n, J]``."""
 
     features: F32
-    clicks: npt.NDArray[Any]
+    clicks: Array
 
 
 @dataclass(frozen=True)
 class LoggedSamples:
-    """What a log with exploration knows: one chain a request, how likely it was chosen, and what it earned.
-
-    ``features`` float32 ``[n, F]``; ``chain`` int ``[n]``; ``clicks`` ``[n]``; ``propensity`` float ``[n]``, > 0.
-    """
+    """What a log with exploration knows of ``n`` requests: the one chain that ran, how likely, and what it earned."""
 
     features: F32
-    chain: npt.NDArray[np.integer]
-    clicks: npt.NDArray[Any]
-    propensity: npt.NDArray[np.floating]
+    chain: Array
+    clicks: Array
+    propensity: Array  # > 0
 
 
 def logged_loss(predicted: Tensor, chain: Tensor, clicks: Tensor, weight: Tensor) -> Tensor:
