@@ -25,8 +25,7 @@ _READERS: dict[str, ModuleType] = {
 }
 """In the order in which they are looked for. Each has ``source_files``, ``read``, and what to say where it is not."""
 
-_CHECKED, _READ, _ASSEMBLED = 0.15, 0.75, 0.9
-"""Shares of the whole at which a step is done."""
+_CHECKED, _READ, _ASSEMBLED = 0.15, 0.75, 0.9  # shares of the whole at which a step is done
 
 
 def detect(path: Path) -> str:

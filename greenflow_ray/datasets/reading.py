@@ -16,8 +16,7 @@ from greenflow_ray.datasets.schema import I64
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 
-BLOCK = 8 << 20
-"""Bytes read at a time."""
+BLOCK = 8 << 20  # bytes read at a time
 
 INT, TEXT, REAL = pa.int64(), pa.string(), pa.float64()
 

@@ -25,8 +25,7 @@ from greenflow_ray.datasets.schema import Catalog, Clicks, Dataset, Split, Users
 from greenflow_ray.errors import ArtifactError, DataError
 from greenflow_ray.ragged import Ragged
 
-SCHEMA_VERSION = 3
-"""Version of the files' layout and of the code that fills them; part of every digest."""
+SCHEMA_VERSION = 3  # version of the files' layout and of the code that fills them; part of every digest
 
 MANIFEST = "manifest.json"
 _TABLES = ("users.parquet", "items.parquet")

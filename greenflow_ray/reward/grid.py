@@ -14,10 +14,8 @@ from greenflow_ray.models.scorer import AsRanked, CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
 
-BATCH = 64
-"""Users that are served side by side."""
-ABSENT = np.int32(2**31 - 1)
-"""Place of an item that a prefix of stages does not keep."""
+BATCH = 64  # users that are served side by side
+ABSENT = np.int32(2**31 - 1)  # place of an item that a prefix of stages does not keep
 
 Prefix = tuple[tuple[str, int], ...]
 

@@ -16,10 +16,8 @@ from greenflow_ray.reward.network.fast import FastReward
 from greenflow_ray.reward.network.model import RewardNet, layout
 from greenflow_ray.reward.traits import RewardFeatures
 
-WEIGHTS = "reward.safetensors"
-"""The weights' name in the reward model's folder."""
-FACTORS = "features.factors"
-"""Name, among the weights, of the item vectors that the features need."""
+WEIGHTS = "reward.safetensors"  # the weights' name in the reward model's folder
+FACTORS = "features.factors"  # name, among the weights, of the item vectors that the features need
 
 
 class RewardManifest(Manifest):

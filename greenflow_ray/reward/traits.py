@@ -10,17 +10,10 @@ import numpy as np
 from greenflow_ray.datasets.schema import F32, I32, Catalog, RequestBatch
 from greenflow_ray.support.jit import kernel
 
-PROFILE_TOKENS = 32
-"""Content tokens, by frequency in the corpus, whose share of the history is a feature of its own."""
-
-CONTEXT_TOKENS = 48
-"""Context tokens with an indicator of their own; rarer ones are left out."""
-
-FACTORS = 16
-"""Numbers of an item's vector from what is clicked together."""
-
-RECENT = 100
-"""Most recent history items that are summarised."""
+PROFILE_TOKENS = 32  # content tokens, by frequency in the corpus, whose share of the history is a feature of its own
+CONTEXT_TOKENS = 48  # context tokens with an indicator of their own; rarer ones are left out
+FACTORS = 16  # numbers of an item's vector from what is clicked together
+RECENT = 100  # most recent history items that are summarised
 
 
 class RewardEstimator(Protocol):

@@ -29,8 +29,7 @@ from greenflow_ray.errors import ArtifactError
 from greenflow_ray.ragged import Ragged
 
 TRUTH = "truth.safetensors"
-TOP = 20
-"""Activity is expressed as expected clicks in the user's best twenty items."""
+TOP = 20  # activity is expressed as expected clicks in the user's best twenty items
 
 _CATEGORIES, _SHOPS, _BRANDS, _GROUPS = 40, 240, 160, 8
 _DIM, _HIDDEN = 6, 4

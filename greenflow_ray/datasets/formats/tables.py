@@ -29,8 +29,7 @@ from greenflow_ray.datasets.tokens import Column, TokenColumns, TokensById, stri
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.progress import Progress, silent
 
-BATCH = 1 << 17
-"""Rows read at a time."""
+BATCH = 1 << 17  # rows read at a time
 
 WEIGHT = ".weight"
 MISSING = "no interactions.parquet; give a folder that holds one with user_id and item_id"

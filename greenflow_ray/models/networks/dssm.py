@@ -34,8 +34,7 @@ class DssmArgs(NetworkArgs):
         return Flops(2 * interests, layers(self.user_width, self.hidden, interests))
 
 
-PRODUCTS = 1 << 18
-"""Dot products held at once: about a mebibyte, which stays in a core's cache."""
+PRODUCTS = 1 << 18  # dot products held at once: about a mebibyte, which stays in a core's cache
 
 
 class Dssm(Network):

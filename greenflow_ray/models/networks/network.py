@@ -144,8 +144,7 @@ def mlp(*widths: int) -> nn.Sequential:
     return nn.Sequential(*steps[1:])
 
 
-PAIRS = 2048
-"""Pairs of request and candidate matched at once: so many layers' outputs stay in a core's cache."""
+PAIRS = 2048  # pairs of request and candidate matched at once: so many layers' outputs stay in a core's cache
 
 
 class TorchScorer:

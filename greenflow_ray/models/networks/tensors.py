@@ -18,8 +18,7 @@ from greenflow_ray.ragged import Ragged
 Feature = Literal["context", "history", "content", "popularity", "id"]
 """Who the user is · what they clicked · what an item is · how often it is clicked · which item it is."""
 
-POPULARITY = 2
-"""Numbers that describe an item's popularity: its standardised logarithm, and that number's square."""
+POPULARITY = 2  # numbers that describe an item's popularity: its standardised logarithm, and that number's square
 
 
 class NetworkArgs(Section, ABC):

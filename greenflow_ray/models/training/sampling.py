@@ -21,8 +21,7 @@ from greenflow_ray.datasets.schema import I64, Clicks, Dataset, Mask
 from greenflow_ray.models.networks.tensors import Sizes, UserInputs
 from greenflow_ray.ragged import Ragged
 
-_MIXED = 0.5
-"""Share of non-clicks drawn by popularity instead of uniformly."""
+_MIXED = 0.5  # share of non-clicks drawn by popularity instead of uniformly
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,7 @@ from greenflow_ray.models.training.sampling import Batch, Sampler, evaluation_pa
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.progress import Progress, silent
 
-CODE_VERSION = 1
-"""Raised whenever the code of training or of a network changes what weights mean; part of every digest."""
+CODE_VERSION = 1  # raised whenever the code of training or of a network changes what weights mean; part of every digest
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,8 @@ from greenflow_ray.support.jit import fused
 
 F = TypeVar("F", bound=Callable[..., object])
 
-KINDS = ("identity", *BASES)
-"""Basis functions; the kernel knows each by its place."""
-
-CHUNK = 16
-"""Requests that are worked on together: their intermediate numbers stay in the processor's cache."""
+KINDS = ("identity", *BASES)  # basis functions; the kernel knows each by its place
+CHUNK = 16  # requests that are worked on together: their intermediate numbers stay in the processor's cache
 
 
 class FastReward:

@@ -16,8 +16,7 @@ from greenflow_ray.reward.network.model import RewardNet, StageLayout
 
 BATCH = 256
 PATIENCE = 12
-HEAVIEST = 50.0
-"""Weights of logged samples are clipped at this many times their mean."""
+HEAVIEST = 50.0  # weights of logged samples are clipped at this many times their mean
 
 
 @dataclass(frozen=True)

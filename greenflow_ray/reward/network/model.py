@@ -35,8 +35,7 @@ BASES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Increasing concave functions on ``v >= 0`` with ``phi(0) = 0``."""
 
-RISE, BOOST = -2.0, -3.0
-"""Where the heads of steps and lifts begin, before softplus."""
+RISE, BOOST = -2.0, -3.0  # where the heads of steps and lifts begin, before softplus
 UNBOUND, UNIT = 2.3, 0.5413
 """Without monotonicity a step begins at ``RISE + UNBOUND``, slightly rising; softplus(UNIT) = 1."""
 
