@@ -41,10 +41,7 @@ def manifest_path(weights: Path) -> Path:
 
 
 def save(weights: Path, tensors: Mapping[str, Tensor], manifest: M) -> M:
-    """Write weights, then the manifest with their checksum, which is returned.
-
-    Each file appears whole or not at all; a torn pair fails its checksum.
-    """
+    """Write weights, then the manifest with their checksum, which is returned; a torn pair fails its checksum."""
     blob = dump_tensors({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
     manifest = manifest.model_copy(update={"sha256": hashlib.sha256(blob).hexdigest()})
     with whole(weights) as part:

@@ -37,8 +37,7 @@ class NetworkReward:
     """A :class:`~greenflow_ray.reward.traits.RewardEstimator` over the recursive multi-basis network."""
 
     def __init__(self, net: FastReward, features: RewardFeatures) -> None:
-        self._net = net
-        self._features = features
+        self._net, self._features = net, features
         self.flops_per_request = net.flops_per_request
 
     def predict(self, requests: RequestBatch) -> F32:
@@ -57,9 +56,8 @@ def load_reward(folder: Path, space: ChainSpace, catalog: Catalog) -> NetworkRew
     manifest = read_manifest(path, RewardManifest)
     tensors = read_weights(path, manifest)
     if manifest.chains != space.digest:
-        raise ArtifactError(
-            f"{path}: was fitted to other chains than the configuration declares; run `greenflow train`"
-        )
+        other = "was fitted to other chains than the configuration declares"
+        raise ArtifactError(f"{path}: {other}; run `greenflow train`")
     features = RewardFeatures.of(catalog, manifest.context_vocabulary, tensors.pop(FACTORS).numpy())
     net = RewardNet(layout(space), features.width, manifest.config)
     fill(net, tensors, path)

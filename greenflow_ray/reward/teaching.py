@@ -53,39 +53,29 @@ def train_reward(
     while data, weights, chains and settings are unchanged.
     """
     folder = config.paths.reward
-    key = digest(
-        _sample_digest(config, dataset, space),
-        space.digest,
-        config.digest("reward", "seed"),
-        str(RewardManifest.SCHEMA),
-    )
+    settings = (config.digest("reward", "seed"), str(RewardManifest.SCHEMA))
+    key = digest(_sample_digest(config, dataset, space), space.digest, *settings)
     if not force and (manifest := sealed.held(folder / WEIGHTS, RewardManifest, key)):
         return RewardOutcome(manifest, reused=True)
     features = TableFeatures(dataset.users)
     describe = describe_requests(config, dataset)
     runner = ChainRunner(space, pool, len(dataset.catalog), config.exposure)
-    rows: dict[Split, I64] = {}
-    samples: dict[Split, RewardSamples] = {}
-    for split in (Split.REWARD, Split.VALIDATION):
-        rows[split], clicks = sample_clicks(config, dataset, runner, split, progress)
-        samples[split] = RewardSamples(describe(features.rows(rows[split])), clicks)
-    train, validation = samples[Split.REWARD], samples[Split.VALIDATION]
+
+    def sampled(split: Split) -> tuple[I64, RewardSamples]:
+        rows, clicks = sample_clicks(config, dataset, runner, split, progress)
+        return rows, RewardSamples(describe(features.rows(rows)), clicks)
+
+    (_, train), (judges, validation) = sampled(Split.REWARD), sampled(Split.VALIDATION)
     if config.reward.teacher == "boosted":
         teacher = BoostedRewards.fit(
             train.features, train.clicks, config.seed, progress=lambda i, n: progress("growing the teacher", i / n)
         )
         train = distilled(teacher, train.features, describe(features.rows(dataset.users.of(Split.TRAIN))))
-    net = fit(
-        layout(space),
-        train,
-        validation,
-        config.reward,
-        config.seed,
-        lambda epoch, epochs: progress("fitting the reward model", epoch / epochs),
-    )
-    progress("fitting the reward model", 1.0)
+    fitting = "fitting the reward model"
+    net = fit(layout(space), train, validation, config.reward, config.seed, lambda i, n: progress(fitting, i / n))
+    progress(fitting, 1.0)
     predicted = net.evaluate(validation.features)
-    calibration = calibrate(validation.clicks, predicted, fields_of(dataset.users, rows[Split.VALIDATION]))
+    calibration = calibrate(validation.clicks, predicted, fields_of(dataset.users, judges))
     manifest = RewardManifest(
         digest=key,
         chains=space.digest,

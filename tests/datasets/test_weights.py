@@ -11,7 +11,7 @@ from greenflow_ray.config import DataConfig, TrainingConfig
 from greenflow_ray.datasets import storage
 from greenflow_ray.datasets.assembly import Interactions, assemble
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.datasets.schema import Clicks, Dataset, Split
+from greenflow_ray.datasets.schema import Clicks, Dataset, RequestBatch, Split
 from greenflow_ray.datasets.tokens import TokensById
 from greenflow_ray.errors import DataError
 from greenflow_ray.models.networks.network import scorer_for
@@ -84,12 +84,12 @@ def test_features_hand_weights_on_and_leave_unknown_users_empty(prepared: Prepar
 
 def test_networks_see_shares_and_a_row_of_zeros_stays_zero() -> None:
     tokens = Ragged.from_rows([[0, 1], [], [2], [3, 0]])
-    history = np.full((4, 2), -1, dtype=np.int32)
     weights = np.array([1, 3, 5, 0, 0], dtype=np.float32)
-    shares = UserInputs.from_arrays(tokens, history, Sizes(5, 0, 4, 2), weights).shares
+    batch = RequestBatch(np.arange(4), np.ones(4, dtype=np.bool_), tokens, Ragged.from_rows([[]] * 4), weights)
+    shares = UserInputs.of(batch, Sizes(5, 0, 4, 2)).shares
     assert shares is not None
     torch.testing.assert_close(shares, torch.tensor([0.25, 0.75, 1.0, 0.0, 0.0]))
-    assert UserInputs.from_arrays(tokens, history, Sizes(5, 0, 4, 2)).shares is None
+    assert UserInputs.of(replace(batch, weights=None), Sizes(5, 0, 4, 2)).shares is None
 
 
 def test_the_context_vector_is_the_weighted_mean(prepared: Prepared) -> None:

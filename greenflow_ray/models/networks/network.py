@@ -118,11 +118,8 @@ class Network(nn.Module, ABC):
         parts = []
         if self.args.sees("context"):
             shares, mode = inputs.shares, "mean" if inputs.shares is None else "sum"
-            parts.append(
-                F.embedding_bag(
-                    inputs.tokens, self.context.weight, inputs.offsets, mode=mode, per_sample_weights=shares
-                )
-            )
+            bags = (inputs.tokens, self.context.weight, inputs.offsets)
+            parts.append(F.embedding_bag(*bags, mode=mode, per_sample_weights=shares))
         if self.args.sees("history"):
             share = (inputs.mask / inputs.mask.sum(1, keepdim=True).clamp(min=1)).unsqueeze(-1)
             parts.append((history * share).sum(1))
@@ -178,9 +175,8 @@ class TorchScorer:
             for rows, block in equal_blocks(candidates, PAIRS):
                 who = torch.from_numpy(rows)
                 mine = users if len(rows) == len(requests) else tuple(u[who] for u in users)
-                chosen = items[torch.from_numpy(block)]
-                scores = self.network.match(mine, pick(self.tables, chosen))
-                out[block] = scores.float().numpy()
+                chosen = pick(self.tables, items[torch.from_numpy(block)])
+                out[block] = self.network.match(mine, chosen).float().numpy()
         return out
 
 
@@ -194,10 +190,7 @@ class TorchCorpusScorer(TorchScorer):
 
 
 def equal_blocks(candidates: Ragged, most: int) -> list[tuple[I64, I64]]:
-    """Part the rows by length, and by ``most`` values: the rows ``[g]`` and where their values lie ``[g, length]``.
-
-    None is empty; a longer row is a block of its own.
-    """
+    """Rows that are not empty, parted by length and by ``most`` values: themselves, and places of their values."""
     lengths = candidates.lengths
     blocks = []
     for length in np.unique(lengths[lengths > 0]):

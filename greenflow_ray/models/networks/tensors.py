@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from greenflow_ray.config import Section
-from greenflow_ray.datasets.schema import F32, I32, Dataset, RequestBatch
+from greenflow_ray.datasets.schema import F32, Dataset, RequestBatch
 from greenflow_ray.models.costing.costs import Flops
 from greenflow_ray.ragged import Ragged
 
@@ -89,19 +89,14 @@ class UserInputs:
     @classmethod
     def of(cls, requests: RequestBatch, sizes: Sizes) -> UserInputs:
         """Tensors of a batch of requests; of each history the last ``sizes.history`` items are kept."""
-        history = requests.history.padded(sizes.history, -1)
-        return cls.from_arrays(requests.tokens, history, sizes, requests.weights)
-
-    @classmethod
-    def from_arrays(cls, tokens: Ragged, history: I32, sizes: Sizes, weights: F32 | None = None) -> UserInputs:
-        """Tensors of context tokens, weighted if need be, and a padded history ``[B, L]`` (-1: none)."""
+        tokens, history = requests.tokens, requests.history.padded(sizes.history, -1)
         held = history >= 0
         return cls(
             torch.from_numpy(np.minimum(tokens.values, sizes.user_tokens).astype(np.int64)),
             torch.from_numpy(tokens.offsets[:-1].astype(np.int64)),
             torch.from_numpy(np.where(held, history, 0).astype(np.int64)),
             torch.from_numpy(held.astype(np.float32)),
-            None if weights is None else torch.from_numpy(shares(tokens, weights)),
+            None if requests.weights is None else torch.from_numpy(shares(tokens, requests.weights)),
         )
 
 

@@ -23,10 +23,7 @@ def click_factors(dataset: Dataset, clicks: Clicks, width: int) -> F32:
 
 
 def item_factors(rows: I64, items: I64, shape: tuple[int, int], width: int) -> F32:
-    """Item vectors, float32 ``[n_items, width]``, from distinct (user, item) pairs of a matrix ``[users, n_items]``.
-
-    Columns beyond the matrix's rank are zero.
-    """
+    """Item vectors ``[n_items, width]`` from distinct pairs of a matrix ``[users, n_items]``; zero beyond its rank."""
     counts = np.bincount(items, minlength=shape[1])
     values = 1 / np.sqrt(counts[items] + 10.0)  # damp the popular ones, which co-occur with everything
     matrix = sparse.csr_matrix((values, (rows, items)), shape=shape)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from greenflow_ray.config import TrainingConfig
-from greenflow_ray.datasets.schema import I64, Clicks, Dataset, Mask
+from greenflow_ray.datasets.schema import I64, Clicks, Dataset, Mask, RequestBatch
 from greenflow_ray.models.networks.tensors import Sizes, UserInputs
 from greenflow_ray.ragged import Ragged
 
@@ -64,17 +64,14 @@ class Sampler:
         return -(-min(len(self._with_events), self._settings.max_users) // self._settings.batch_users)
 
     def _batch(self, users: I64, rng: np.random.Generator) -> Batch:
-        width, limit = self._sizes.history, self._settings.targets_per_user
-        history = np.full((len(users), width), -1, dtype=np.int32)
-        drawn = []
-        for i, user in enumerate(users.tolist()):
+        histories, drawn = [], []
+        for user in users.tolist():
             past, targets = self._history.row(user), self._targets.row(user)
             if rng.random() < 0.5 or not len(targets):
                 hidden = rng.random(len(past)) < rng.uniform(0.2, 0.8)
                 targets, past = np.concatenate([targets, past[hidden]]), past[~hidden]
-            past = past[-width:]
-            history[i, : len(past)] = past
-            drawn.append(rng.permutation(targets)[:limit])
+            histories.append(past)
+            drawn.append(rng.permutation(targets)[: self._settings.targets_per_user])
         count = max(1, *(len(chosen) for chosen in drawn))
         positives = Ragged.from_rows(drawn, np.int64).padded(count, 0)
         used = (np.arange(count) < np.array([[len(chosen)] for chosen in drawn])).astype(np.float32)
@@ -85,13 +82,15 @@ class Sampler:
         labels = np.zeros(candidates.shape, dtype=np.float32)
         labels[:, :count] = 1
         weights = None if self._weights is None else self._weights[self._tokens.positions(users)]
+        known, tokens = np.ones(len(users), dtype=np.bool_), self._tokens.take(users)
+        requests = RequestBatch(users, known, tokens, Ragged.from_rows(histories), weights)
         return Batch(
-            UserInputs.from_arrays(self._tokens.take(users), history, self._sizes, weights),
+            UserInputs.of(requests, self._sizes),
             torch.from_numpy(candidates),
             torch.from_numpy(labels),
             torch.from_numpy(np.concatenate([used, real.astype(np.float32)], axis=1)),
             torch.from_numpy(self._shift[candidates]),
-            torch.from_numpy(rng.integers(self._sizes.items, size=history.shape)),
+            torch.from_numpy(rng.integers(self._sizes.items, size=(len(users), self._sizes.history))),
         )
 
     def _is_clicked(self, users: I64, items: I64) -> Mask:
