@@ -21,16 +21,13 @@ class Interactions:
     name: str  # name of the data set
     users: I64  # outside id of the user of every event, int64 ``[events]``
     items: I64  # outside id of the item of every event, int64 ``[events]``
-    # when it happened, in any unit that orders a user's events, int64 ``[events]``; None: unknown
-    times: I64 | None
-    # ``field=value`` names by user id; arrays where there are very many
+    times: I64 | None  # when, in any unit that orders a user's events, int64 ``[events]``; None: unknown
+    # ``field=value`` names by user or item id; arrays where there are very many
     user_tokens: Mapping[int, Sequence[str]] | TokensById = field(default_factory=dict)
-    # ``field=value`` names by item id; arrays where there are very many
     item_tokens: Mapping[int, Sequence[str]] | TokensById = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)  # rows that were left out, by reason
     remarks: tuple[str, ...] = ()  # what a person should know about how the source was read
-    # seconds in a unit of ``times``, which then count from 1970; None: unknown, or they only order events
-    clock: float | None = None
+    clock: float | None = None  # seconds in a unit of ``times``, from 1970; None: unknown, or they only order events
 
 
 def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> tuple[Dataset, dict[Split, Clicks]]:
@@ -47,7 +44,10 @@ def assemble(source: Interactions, data: DataConfig, seed: int, digest: str) -> 
         raise DataError(f"{source.name}: no interactions; give a data folder with at least one event a user")
     if data.view and source.times is not None:
         raise DataError(f"data.view: {source.name} has times, so there is one cut into history and clicks; set it to 0")
-    order = _order(source, seed, data.view)
+    keys: Array | None = source.times
+    if keys is None:  # at random, and otherwise in each view
+        keys = np.random.default_rng([seed, 0x0DE2] + ([data.view] if data.view else [])).random(len(source.users))
+    order = np.lexsort((keys, source.users))  # by user, then by time; stable: ties keep their order
     order = order[_first_of_pairs(source.users[order], source.items[order])]
     users = source.users[order]
     starts = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
@@ -103,14 +103,6 @@ def split_users(n_users: int, shares: SplitConfig, seed: int) -> I8:
     order = np.random.default_rng([seed, 0x5B17]).permutation(n_users)
     split[order] = np.repeat(np.arange(len(Split), dtype=np.int8), sizes)
     return split
-
-
-def _order(source: Interactions, seed: int, view: int) -> I64:
-    """Events by user, then by time (ties: as in the file); without times at random, otherwise in each view."""
-    keys: Array | None = source.times
-    if keys is None:
-        keys = np.random.default_rng([seed, 0x0DE2] + ([view] if view else [])).random(len(source.users))
-    return np.lexsort((keys, source.users)).astype(np.int64, copy=False)  # stable: ties keep their order
 
 
 def _first_of_pairs(users: I64, items: I64) -> I64:

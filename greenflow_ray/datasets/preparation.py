@@ -9,7 +9,7 @@ from types import ModuleType
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets import storage, summary
 from greenflow_ray.datasets.aliccp import source
-from greenflow_ray.datasets.assembly import Interactions, assemble
+from greenflow_ray.datasets.assembly import assemble
 from greenflow_ray.datasets.formats import kuairand, movielens, sequences, synthetic, tables
 from greenflow_ray.datasets.reading import Meter
 from greenflow_ray.datasets.schema import Dataset, Split
@@ -56,9 +56,8 @@ def resolve(config: CascadeConfig) -> tuple[str, Path | None]:
     return data.format, data.path
 
 
-def source_digest(config: CascadeConfig, progress: Progress = silent) -> str:
+def source_digest(config: CascadeConfig, name: str, path: Path | None, progress: Progress) -> str:
     """Digest of all that decides the prepared set: source files' bytes, settings, seed, version of this code."""
-    name, path = resolve(config)
     sha = hashlib.sha256(f"{storage.SCHEMA_VERSION} {name} {config.digest('data')} {config.data_seed}".encode())
     if path is not None:
         files = _READERS[name].source_files(path)
@@ -77,13 +76,12 @@ def prepare(config: CascadeConfig, *, progress: Progress = silent) -> Dataset:
     """
     folder = config.paths.data
     name, path = resolve(config)
-    digest = source_digest(config, part(progress, 0.0, _CHECKED))
+    digest = source_digest(config, name, path, part(progress, 0.0, _CHECKED))
     held = _held(folder, digest)
     if held is not None:
         progress(f"data: reused {held.name}", 1.0)
         return held
-    source: Interactions | None = None
-    truth: synthetic.Truth | None = None
+    source, truth = None, None
     if path is None:
         progress(f"data: drawing {config.data.users} users and {config.data.items} items", 0.1)
         dataset, clicks, truth = synthetic.generate(config.data, config.data_seed, digest)

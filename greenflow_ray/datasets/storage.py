@@ -65,13 +65,8 @@ def write(folder: Path, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> Non
     """Write ``dataset`` and its held-out ``clicks`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     users, catalog = dataset.users, dataset.catalog
-    columns = {
-        "user_id": users.user_ids,
-        "split": users.split,
-        "tokens": _lists(users.tokens),
-        "history": _lists(users.history),
-        "since": users.since,
-    }
+    columns = {"user_id": users.user_ids, "split": users.split, "tokens": _lists(users.tokens)}
+    columns |= {"history": _lists(users.history), "since": users.since}
     if users.weights is not None:
         columns["weights"] = _lists(Ragged(users.weights, users.tokens.offsets))
     pq.write_table(pa.table(columns), folder / "users.parquet")
@@ -126,12 +121,8 @@ def load(folder: Path) -> Dataset:
         _ragged(table, "weights", np.float32).values if "weights" in table.column_names else None,
     )
     table = pq.read_table(folder / "items.parquet")
-    catalog = Catalog(
-        _flat(table, "item_id", np.int64),
-        _ragged(table, "tokens"),
-        tuple(vocabulary["items"]),
-        _flat(table, "popularity", np.float32),
-    )
+    ids, popularity = _flat(table, "item_id", np.int64), _flat(table, "popularity", np.float32)
+    catalog = Catalog(ids, _ragged(table, "tokens"), tuple(vocabulary["items"]), popularity)
     return Dataset(**{name: manifest[name] for name in _ABOUT}, catalog=catalog, users=users)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,24 +50,23 @@ class Summary:
 
 def summarise(source: Interactions | None, dataset: Dataset, clicks: Mapping[Split, Clicks]) -> Summary:
     """Count; ``source`` is what the set was assembled from, None for the synthetic one."""
-    held = sum(len(c.items.values) for c in clicks.values())
-    events = len(dataset.users.history.values) + held
     lengths = dataset.users.history.lengths
-    span = (None, None) if source is None else _span(source)
-    return Summary(
+    found = Summary(
         users=len(dataset.users),
         items=len(dataset.catalog),
-        events=events,
-        duplicates=0 if source is None else len(source.users) - events,
-        dropped={} if source is None else dict(source.dropped),
+        events=len(dataset.users.history.values) + sum(len(c.items.values) for c in clicks.values()),
         without_history=int(np.count_nonzero(lengths == 0)),
         without_clicks=sum(int(np.count_nonzero(c.items.lengths == 0)) for c in clicks.values()),
         history_median=float(np.median(lengths)),
         ordered=dataset.ordered,
-        first=span[0],
-        last=span[1],
-        remarks=() if source is None else source.remarks,
     )
+    if source is None:
+        return found
+    found = replace(found, duplicates=len(source.users) - found.events, dropped=source.dropped, remarks=source.remarks)
+    if source.times is None or source.clock is None or not len(source.times):
+        return found
+    first, last = (_moment(int(time), source.clock) for time in (source.times.min(), source.times.max()))
+    return replace(found, first=first, last=last)
 
 
 def save(folder: Path, summary: Summary) -> None:
@@ -83,12 +82,6 @@ def load(folder: Path) -> Summary | None:
         return Summary(**{**held, "remarks": tuple(held["remarks"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _span(source: Interactions) -> tuple[str | None, str | None]:
-    if source.times is None or source.clock is None or not len(source.times):
-        return None, None
-    return _moment(int(source.times.min()), source.clock), _moment(int(source.times.max()), source.clock)
 
 
 def _moment(time: int, clock: float) -> str:

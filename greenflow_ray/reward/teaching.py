@@ -116,10 +116,8 @@ def sample_clicks(
     label = f"running {len(runner.space)} chains for {len(clicks.users)} {name} users"
 
     def run() -> dict[str, Any]:
-        features = TableFeatures(dataset.users)
-        return {
-            "clicks": realised_clicks(runner, features, clicks, progress=lambda done, of: progress(label, done / of))
-        }
+        table = TableFeatures(dataset.users)
+        return {"clicks": realised_clicks(runner, table, clicks, progress=lambda i, n: progress(label, i / n))}
 
     path = config.paths.reward / f"clicks-{name}.npz"
     return clicks.users, kept(path, _sample_digest(config, dataset, runner.space), run)["clicks"]

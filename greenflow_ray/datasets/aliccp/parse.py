@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,21 +25,15 @@ _TYPES = {"field": pa.dictionary(pa.int32(), pa.string()), "id": pa.int64(), "va
 
 
 class Style(NamedTuple):
-    """How a feature list is written: what parts features, what makes it CSV, its columns, and its form in words."""
+    """How a feature list is written: what parts features, what parts field, id and value if any, and that in words."""
 
     between: bytes
-    exchange: bytes
-    columns: tuple[str, ...]
+    within: bytes
     shape: str
 
 
-RAW = Style(
-    b"\x01",
-    bytes.maketrans(b"\x01\x02\x03", b"\n\t\t"),
-    ("field", "id", "value"),
-    "field\\x02feature_id\\x03value, joined by \\x01",
-)
-INLINE = Style(b",", bytes.maketrans(b",:", b"\n\t"), ("field", "id"), "field:feature_id, joined by commas")
+RAW = Style(b"\x01", b"\x02\x03", "field\\x02feature_id\\x03value, joined by \\x01")
+INLINE = Style(b",", b":", "field:feature_id, joined by commas")
 
 
 class Lines(NamedTuple):
@@ -59,8 +52,7 @@ class Lines(NamedTuple):
         return self.cells.take(pa.array(rows * self.columns + index))
 
 
-@dataclass(frozen=True)
-class Features:
+class Features(NamedTuple):
     """Feature lists of some lines, end to end."""
 
     rows: I64  # position of the line among those parsed, int64 ``[total]``
@@ -129,7 +121,8 @@ def _count(listed: bytes, style: Style) -> int:
 def _parsed(lists: Sequence[bytes], style: Style) -> tuple[I64, I64, F32] | None:
     """Fields, ids and values of all features; None if one is malformed or missing."""
     total = sum(_count(listed, style) for listed in lists)
-    text = b"".join(lists).translate(style.exchange, b"\r")
+    exchange = bytes.maketrans(style.between + style.within, b"\n".ljust(1 + len(style.within), b"\t"))
+    text = b"".join(lists).translate(exchange, b"\r")
     if total == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     if text.translate(None, b"0123456789_.eE+-\t\n"):  # the reader takes more: spaces, 0x10, nan
@@ -137,14 +130,14 @@ def _parsed(lists: Sequence[bytes], style: Style) -> tuple[I64, I64, F32] | None
     try:
         found = csv.read_csv(
             pa.BufferReader(text),
-            read_options=csv.ReadOptions(use_threads=False, column_names=style.columns),
+            read_options=csv.ReadOptions(use_threads=False, column_names=list(_TYPES)[: 1 + len(style.within)]),
             parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
             convert_options=csv.ConvertOptions(column_types=_TYPES, null_values=[]),
         )
     except pa.ArrowInvalid:
         return None
     fields, ids = found["field"].combine_chunks(), found["id"].to_numpy()
-    values = found["value"].to_numpy() if "value" in style.columns else np.ones(len(ids))
+    values = found["value"].to_numpy() if "value" in found.column_names else np.ones(len(ids))
     names = [_FIELD.fullmatch(name) for name in fields.dictionary.to_pylist()]
     if len(ids) != total or None in names or ids.min() < 0 or not (np.abs(values) < 3e38).all():
         return None

@@ -191,15 +191,11 @@ def _common(path: Path, wanted: Sequence[bytes], gathered: Gathered, meter: Mete
         mine = np.array([places.get(key, -1) for key in lines.column(0).to_pylist()], dtype=np.int64)
         chosen = np.flatnonzero(mine >= 0)
         found = parse.features(path, lines, chosen, parse.RAW, 1)
-        _check_weights(path, lines, chosen, found)
+        bad = np.flatnonzero((found.values < 0) & np.isin(found.fields, tuple(HISTORY_FIELDS.values())))
+        if len(bad):
+            line, weight = lines.numbers[chosen[found.rows[bad[0]]]], found.values[bad[0]]
+            raise DataError(f"{path}: line {line}: weight {weight:g} is negative; mend the line")
         ids = only(found, USER, len(chosen))
         keep(gathered, "user", ids, found)
         users[mine[chosen]] = ids
     return users
-
-
-def _check_weights(path: Path, lines: parse.Lines, chosen: I64, found: parse.Features) -> None:
-    bad = np.flatnonzero((found.values < 0) & np.isin(found.fields, tuple(HISTORY_FIELDS.values())))
-    if len(bad):
-        line = lines.numbers[chosen[found.rows[bad[0]]]]
-        raise DataError(f"{path}: line {line}: weight {found.values[bad[0]]:g} is negative; mend the line")

@@ -114,29 +114,28 @@ def _users(path: Path) -> dict[int, list[str]]:
     """Gender, age, occupation and the first digit of the zip code, which is a region of the United States."""
     out = {}
     grouped = path.suffix == ".dat"
-    names = (
-        ["user", "gender", "age", "occupation", "zip"] if grouped else ["user", "age", "gender", "occupation", "zip"]
-    )
+    shape = "user::gender::age::occupation::zip" if grouped else "user|age|gender|occupation|zip"
     delimiter = "::" if grouped else "|"
-    for number, row in _lines(path, len(names), delimiter, delimiter.join(names)):
-        told = dict(zip(names, row, strict=True))
+    for number, row in _lines(path, 5, delimiter, shape):
+        told = dict(zip(shape.split(delimiter), row, strict=True))
         age = told["age"]
         if not grouped:
             if not _is_id(age):
                 raise DataError(f"{path}: line {number}: age {age[:20]!r} is no number; mend the line")
             age = str(AGES[max(0, bisect_right(AGES, int(age)) - 1)])
-        out[int(told["user"])] = [
-            f"gender={told['gender']}",
-            f"age={age}",
-            f"occupation={told['occupation']}",
-            f"region={told['zip'][:1]}",
-        ]
+        told |= {"age": age, "region": told["zip"][:1]}
+        out[int(told["user"])] = [f"{name}={told[name]}" for name in ("gender", "age", "occupation", "region")]
     return out
 
 
 def _movies(path: Path) -> dict[int, list[str]]:
     """Genres, and the decade of release."""
-    return {int(movie): _movie(title, genres) for movie, title, genres in _titles(path)}
+    out = {}
+    for movie, title, genres in _titles(path):
+        year = re.search(r"\((\d{4})\)\s*$", title)
+        known = [genre for genre in dict.fromkeys(genres) if genre and genre != "(no genres listed)"]
+        out[int(movie)] = [f"genre={genre}" for genre in known] + ([f"decade={year[1][:3]}0"] if year else [])
+    return out
 
 
 def _titles(path: Path) -> Iterator[tuple[str, str, list[str]]]:
@@ -169,12 +168,6 @@ def _titles_csv(path: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield row[0], row[1], row[2].split("|")
     if not some:
         raise empty(path, _CSV)
-
-
-def _movie(title: str, genres: list[str]) -> list[str]:
-    year = re.search(r"\((\d{4})\)\s*$", title)
-    known = [genre for genre in dict.fromkeys(genres) if genre and genre != "(no genres listed)"]
-    return [f"genre={genre}" for genre in known] + ([f"decade={year[1][:3]}0"] if year else [])
 
 
 def _is_id(text: str) -> bool:

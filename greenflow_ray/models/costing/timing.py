@@ -26,8 +26,6 @@ SHORTEST = 5e-3  # seconds that a measurement lasts at least; shorter work is re
 FEWEST, ROUNDS = 3, 9  # repeats of every point, however long they take, and at most; the median counts
 PATIENCE = 3.0  # CPU-seconds for a model after which no further round begins
 
-_WIDTH = 512
-
 
 @dataclass(frozen=True)
 class Point:
@@ -49,8 +47,8 @@ class Reference:
 
 def matrix_product() -> Reference:
     """A dense float32 matrix product, 512 × 512 × 512, as fast as numpy's library does it."""
-    a = np.random.default_rng(0).random((_WIDTH, _WIDTH), dtype=np.float32)
-    return Reference(lambda: a @ a, 2 * _WIDTH**3)
+    a = np.random.default_rng(0).random((512, 512), dtype=np.float32)
+    return Reference(lambda: a @ a, 2 * 512**3)
 
 
 def time_points(
@@ -74,8 +72,7 @@ def time_points(
     began = clock()
     while len(rounds) < FEWEST or (len(rounds) < ROUNDS and clock() - began < PATIENCE):
         seconds = np.zeros(len(work))
-        order = range(len(work)) if len(rounds) % 2 else range(len(work) - 1, -1, -1)
-        for i in order:
+        for i in range(len(work))[:: 1 if len(rounds) % 2 else -1]:
             start = clock()
             for _ in range(repeats[i]):
                 work[i]()

@@ -62,8 +62,7 @@ class Dssm(Network):
 
     def match(self, users: Tensors, items: Tensors) -> Tensor:
         """The best dot product over interests, over √width."""
-        best = torch.bmm(users[0], items[0].transpose(1, 2)).amax(1)
-        return best.mul(self.scale)
+        return torch.bmm(users[0], items[0].transpose(1, 2)).amax(1).mul(self.scale)
 
     def match_corpus(self, users: Tensors, tables: Tensors) -> Tensor:
         """The same for every item: one product of all interests with all items."""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from greenflow_ray.config import TrainingConfig
-from greenflow_ray.datasets.schema import I64, Clicks, Dataset, Mask, RequestBatch
+from greenflow_ray.datasets.schema import I64, Clicks, Dataset, RequestBatch
 from greenflow_ray.models.networks.tensors import Sizes, UserInputs
 from greenflow_ray.ragged import Ragged
 
@@ -77,7 +77,9 @@ class Sampler:
         used = (np.arange(count) < np.array([[len(chosen)] for chosen in drawn])).astype(np.float32)
         wanted = (len(users), count * self._settings.negatives)
         negatives = np.searchsorted(self._cumulative, rng.random(wanted)).clip(max=self._sizes.items - 1)
-        real = ~self._is_clicked(users, negatives) & np.repeat(used > 0, self._settings.negatives, axis=1)
+        keys = users[:, None] * self._sizes.items + negatives
+        found = np.searchsorted(self._clicked, keys).clip(max=len(self._clicked) - 1)
+        real = (self._clicked[found] != keys) & np.repeat(used > 0, self._settings.negatives, axis=1)
         candidates = np.concatenate([positives, negatives], axis=1)
         labels = np.zeros(candidates.shape, dtype=np.float32)
         labels[:, :count] = 1
@@ -92,11 +94,6 @@ class Sampler:
             torch.from_numpy(self._shift[candidates]),
             torch.from_numpy(rng.integers(self._sizes.items, size=(len(users), self._sizes.history))),
         )
-
-    def _is_clicked(self, users: I64, items: I64) -> Mask:
-        keys = users[:, None] * self._sizes.items + items
-        found = np.searchsorted(self._clicked, keys).clip(max=len(self._clicked) - 1)
-        return np.asarray(self._clicked[found] == keys)
 
 
 def evaluation_pairs(

@@ -67,11 +67,8 @@ def train(
             rows.append(_train_one(config, dataset, stage, model, report, force=force))
         else:
             rows.append(_judge_one(config, dataset, stage, model))
-        report(
-            ("no model" if rows[-1].auc is None else f"AUC {rows[-1].auc:.3f}")
-            + (", reused" if rows[-1].reused else ""),
-            1.0,
-        )
+        told = "no model" if rows[-1].auc is None else f"AUC {rows[-1].auc:.3f}"
+        report(told + (", reused" if rows[-1].reused else ""), 1.0)
     known = config.costs != "declared" and pool.calibrated(config, dataset.catalog)
     return with_costs(config, rows, dataset.catalog) if known else rows
 
@@ -81,11 +78,8 @@ def with_costs(config: CascadeConfig, rows: Sequence[ModelRow], catalog: Catalog
     if config.costs == "declared":
         return list(rows)
     models = {model.name: model for stage in config.stages for model in stage.pool}
-    flops = [costs.in_force(config, pool.measured(config, models[row.name], catalog)) for row in rows]
-    return [
-        replace(row, flops_per_item=f.per_item, flops_per_request=f.per_request)
-        for row, f in zip(rows, flops, strict=True)
-    ]
+    found = ((row, costs.in_force(config, pool.measured(config, models[row.name], catalog))) for row in rows)
+    return [replace(row, flops_per_item=flops.per_item, flops_per_request=flops.per_request) for row, flops in found]
 
 
 def _judge_one(config: CascadeConfig, dataset: Dataset, stage: str, model: ModelConfig) -> ModelRow:
