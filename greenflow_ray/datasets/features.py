@@ -35,14 +35,13 @@ class TableFeatures:
         ids = np.asarray(user_ids, dtype=np.int64)
         rows, known = np.empty(len(ids), np.int64), np.empty(len(ids), np.bool_)
         find(self._users.user_ids, ids, rows, known)
-        return self._batch(ids, rows, known)
+        return self.rows(rows, ids, known)
 
-    def rows(self, rows: I64) -> RequestBatch:
-        """Features of table rows."""
-        return self._batch(self._users.user_ids[rows], rows, np.ones(len(rows), dtype=np.bool_))
-
-    def _batch(self, ids: I64, rows: I64, known: Mask) -> RequestBatch:
+    def rows(self, rows: I64, ids: I64 | None = None, known: Mask | None = None) -> RequestBatch:
+        """Features of table rows; where ``known`` is false the row is made empty."""
         users = self._users
+        ids = users.user_ids[rows] if ids is None else ids
+        known = np.ones(len(rows), dtype=np.bool_) if known is None else known
         weighted, weights = users.weights is not None, _NO_WEIGHTS if users.weights is None else users.weights
         tokens, token_offsets, taken, history, history_offsets = _taken(
             users.tokens.values, users.tokens.offsets, weights, weighted, users.history.values, users.history.offsets,

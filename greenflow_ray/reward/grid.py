@@ -13,6 +13,7 @@ from greenflow_ray.datasets.schema import F32, I16, I32, I64, Clicks, Mask, Requ
 from greenflow_ray.models.scorer import AsRanked, CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged
 from greenflow_ray.support.jit import kernel
+from greenflow_ray.support.progress import Steps, uncounted
 
 BATCH = 64  # users that are served side by side
 ABSENT = np.int32(2**31 - 1)  # place of an item that a prefix of stages does not keep
@@ -39,10 +40,12 @@ class ChainRunner:
         out = np.full((len(requests), len(self.space), self.exposure), -1, dtype=np.int32)
         start = np.tile(np.arange(self.n_items, dtype=np.int32), (len(requests), 1))
         start[requests.history.row_ids, requests.history.values] = ABSENT
-        self._descend(requests, 0, {(): start}, out)
+        places: dict[Prefix, I32] = {(): start}
+        for k in range(len(self.space.stages)):
+            places = self._extended(requests, k, places, out)
         return out
 
-    def _descend(self, requests: RequestBatch, k: int, places: dict[Prefix, I32], out: I32) -> None:
+    def _extended(self, requests: RequestBatch, k: int, places: dict[Prefix, I32], out: I32) -> dict[Prefix, I32]:
         """Extend every prefix by stage ``k``; ``places`` holds each item's place in its order, ``[B, n_items]``."""
         last = k + 1 == len(self.space.stages)
         prefixes = sorted({key[: k + 1] for key in self._chains})
@@ -68,8 +71,7 @@ class ChainRunner:
                 else:
                     held = following[prefix] = np.full((len(requests), self.n_items), ABSENT, dtype=np.int32)
                 _keep(order, before, limits[prefix], last, held)
-        if not last:
-            self._descend(requests, k + 1, following, out)
+        return following
 
     def _ordered(self, requests: RequestBatch, name: str, needed: Mask, *, whole: bool) -> I32:
         """The ``needed`` items of every request, best first by model ``name``, then -1; int32 ``[B, most]``."""
@@ -112,7 +114,7 @@ def realised_clicks(
     *,
     exposures: Sequence[int] = (),
     batch: int = BATCH,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Steps = uncounted,
 ) -> I16:
     """Clicks of every user of ``clicks`` among the items that every chain exposes, int16 ``[n, J]``.
 
@@ -142,7 +144,7 @@ def expected_clicks(
     *,
     exposures: Sequence[int],
     batch: int = BATCH,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Steps = uncounted,
 ) -> F32:
     """Expected clicks of ``users`` (table rows) where every click's probability is known.
 
@@ -150,8 +152,7 @@ def expected_clicks(
     """
     cuts, n = np.asarray(exposures) - 1, len(users)
     out = np.zeros((len(cuts), n, len(runner.space)), dtype=np.float32)
-    for start in range(0, n, batch):
-        rows = np.arange(start, min(start + batch, n))
+    for rows in np.split(np.arange(n), range(batch, n, batch)) if n else ():
         exposed = runner.run(features.rows(users[rows]))
         worth = np.pad(probabilities(users[rows]), ((0, 0), (0, 1)))  # the last column is no item's: index -1
         gained = np.take_along_axis(worth, exposed.reshape(len(rows), -1), axis=1).reshape(exposed.shape)

@@ -8,8 +8,16 @@ Progress = Callable[[str, float], None]
 """Called with a short message and the share done, from 0 to 1."""
 
 
+Steps = Callable[[int, int], None]
+"""Called with how many of a job's equal steps are done, and of how many."""
+
+
 def silent(message: str, share: float) -> None:
     """Report nothing."""
+
+
+def uncounted(done: int, of: int) -> None:
+    """Count nothing."""
 
 
 def part(progress: Progress, start: float, end: float) -> Progress:

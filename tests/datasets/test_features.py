@@ -34,7 +34,7 @@ def test_an_unknown_user_has_an_empty_row() -> None:
 @pytest.mark.parametrize("row", [-1, 40])
 def test_a_row_beyond_the_table_is_refused(row: int) -> None:
     with pytest.raises(IndexError):
-        TableFeatures(USERS).rows(np.array([3, row]))
+        TableFeatures(USERS).rows(np.array([3, row]), ids=np.array([3, 0]))
 
 
 def test_nobody_asked_gives_no_rows() -> None:

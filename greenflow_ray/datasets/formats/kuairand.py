@@ -81,7 +81,7 @@ def _clicked(files: Sequence[Path], meter: Meter, shown: list[int]) -> Iterator[
 
 def _features(files: Sequence[Path], key: str, fields: Sequence[str], ids: I64, meter: Meter) -> TokensById:
     """Tokens of the users or videos that were met; a field that a file does not have is left out."""
-    if not files:
+    if not files or not len(ids):
         return TokenColumns(()).finish()
     known = set(header(files[0]))
     held = tuple(name for name in fields if name in known)
@@ -92,8 +92,8 @@ def _features(files: Sequence[Path], key: str, fields: Sequence[str], ids: I64, 
         wanted = {key: INT, **dict.fromkeys(held, TEXT)}
         for batch in rows(file, wanted, meter, shape=f"{key},{','.join(held)[:60]}…", quoted=True):
             found = batch.column(key).to_numpy()
-            places = np.searchsorted(met, found).clip(max=len(met) - 1) if len(met) else np.zeros(len(found), int)
-            fresh = np.flatnonzero((met[places] == found) & ~given[places]) if len(met) else np.empty(0, int)
+            places = np.searchsorted(met, found).clip(max=len(met) - 1)
+            fresh = np.flatnonzero((met[places] == found) & ~given[places])
             fresh = fresh[np.unique(found[fresh], return_index=True)[1]]
             given[places[fresh]] = True
             batch = batch.take(pa.array(fresh))

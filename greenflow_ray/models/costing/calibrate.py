@@ -67,7 +67,10 @@ def calibrate(
 
     with one_thread():
         requests = features.lookup(chosen)
-        candidates = first_candidates(config.stages[0], catalog, len(chosen))
+        # What the first stage scores for each request: every item, or its widest scale's most popular ones.
+        widest = sizes_of(config.stages[0], len(catalog))[-1]
+        items = catalog.by_popularity()[:widest] if widest < len(catalog) else np.arange(widest, dtype=np.int32)
+        candidates = Ragged.from_lengths(np.tile(items, len(chosen)), np.full(len(chosen), widest))
         for k, stage in enumerate(config.stages):
             sizes = sizes_of(stage, len(catalog))
             candidates = leading(candidates, sizes[-1])
@@ -128,13 +131,6 @@ def sizes_of(stage: StageConfig, n_items: int) -> tuple[int, ...]:
     low, high = min(scales), max(scales)
     low = low if low < high else max(1, high // 4)
     return tuple(sorted({low, round((low * high) ** 0.5), high}))
-
-
-def first_candidates(stage: StageConfig, catalog: Catalog, batch: int) -> Ragged:
-    """What the first stage scores for each request: every item, or its widest scale's most popular ones; int32."""
-    widest = sizes_of(stage, len(catalog))[-1]
-    items = catalog.by_popularity()[:widest] if widest < len(catalog) else np.arange(widest)
-    return Ragged.from_lengths(np.tile(items.astype(np.int32), batch), np.full(batch, widest))
 
 
 def best(scores: F32, requests: RequestBatch, candidates: Ragged, keep: int) -> Ragged:

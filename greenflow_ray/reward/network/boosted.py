@@ -7,7 +7,6 @@ finds, how much wider pre-ranking finds. Trees predict each row's coordinates al
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from greenflow_ray.datasets.schema import F32, F64, Array
+from greenflow_ray.support.progress import Steps, uncounted
 
 COMPONENTS = 8
 TREES: dict[str, Any] = {
@@ -37,15 +37,7 @@ class BoostedRewards:
     trees: tuple[HistGradientBoostingRegressor, ...]  # one ensemble a direction, a last one for the level (row's mean)
 
     @classmethod
-    def fit(
-        cls,
-        features: F32,
-        clicks: Array,
-        seed: int,
-        *,
-        components: int = COMPONENTS,
-        progress: Callable[[int, int], None] = lambda *_: None,
-    ) -> BoostedRewards:
+    def fit(cls, features: F32, clicks: Array, seed: int, progress: Steps = uncounted) -> BoostedRewards:
         """Fit to ``features`` ``[n, F]`` and realised ``clicks`` ``[n, J]``."""
         level = clicks.mean(axis=1, dtype=np.float64)
         centred = clicks - level[:, None]
@@ -53,7 +45,7 @@ class BoostedRewards:
         centred -= mean
         # Right singular vectors by the J × J Gram matrix: J is hundreds, n may be millions.
         _, vectors = np.linalg.eigh(centred.T @ centred)
-        directions = vectors.T[::-1][: min(components, len(vectors), len(clicks))]
+        directions = vectors.T[::-1][: min(COMPONENTS, len(vectors), len(clicks))]
         targets = np.column_stack([centred @ directions.T, level])
         trees = []
         # On a shared machine the library's spinning threads cost more than they bring.

@@ -13,6 +13,7 @@ from torch import Tensor
 from greenflow_ray.config import RewardConfig
 from greenflow_ray.datasets.schema import F32, Array
 from greenflow_ray.reward.network.model import RewardNet, StageLayout
+from greenflow_ray.support.progress import Steps, uncounted
 
 BATCH = 256
 PATIENCE = 12
@@ -66,7 +67,7 @@ def fit(
     validation: RewardSamples,
     config: RewardConfig,
     seed: int,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    progress: Steps = uncounted,
 ) -> RewardNet:
     """Train on ``train``, keep the epoch that is best on ``validation``, and scale to what ``train`` earned."""
     with torch.random.fork_rng():

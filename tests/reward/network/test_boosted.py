@@ -57,7 +57,7 @@ def test_components_are_of_differences_not_of_levels() -> None:
     rng = np.random.default_rng(0)
     level, lean = rng.normal(0, 100, 300), rng.normal(0, 1, 300)
     shape = np.array([-1.0, 0.0, 1.0]) / np.sqrt(2)
-    found = BoostedRewards.fit(np.zeros((300, 1), np.float32), level[:, None] + lean[:, None] * shape, 0, components=1)
+    found = BoostedRewards.fit(np.zeros((300, 1), np.float32), level[:, None] + lean[:, None] * shape, 0)
     assert np.abs(found.directions[0] @ shape) == pytest.approx(1, abs=1e-6)
 
 

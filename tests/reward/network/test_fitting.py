@@ -161,7 +161,7 @@ def test_a_rare_chain_cannot_take_over_the_loss() -> None:
 
 def test_distilled_samples_are_the_teachers_word_on_both() -> None:
     train = samples(0, 120)
-    teacher = BoostedRewards.fit(train.features, train.clicks, 0, components=2)
+    teacher = BoostedRewards.fit(train.features, train.clicks, 0)
     unlabelled = samples(3, 70).features
     found = distilled(teacher, train.features, unlabelled)
     np.testing.assert_array_equal(found.features, np.concatenate([train.features, unlabelled]))
