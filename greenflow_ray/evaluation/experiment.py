@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,14 +12,13 @@ from greenflow_ray.config import CascadeConfig
 from greenflow_ray.datasets.preparation import prepare
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.contest import learners
-from greenflow_ray.evaluation.contest.arena import Arena
-from greenflow_ray.evaluation.contest.corners import corner
+from greenflow_ray.evaluation.contest.arena import Arena, Corner
 from greenflow_ray.evaluation.findings.document import compose
 from greenflow_ray.evaluation.findings.shape import Evaluation
 from greenflow_ray.evaluation.plan import SHARES, Plan
 from greenflow_ray.evaluation.telling import csv_tables, page, words
-from greenflow_ray.evaluation.telling.verdict import print_evaluation
-from greenflow_ray.evaluation.work import Grid, Task, Workers, measure_costs, run_grid, train_model
+from greenflow_ray.evaluation.work import Grid, Task, Workers, measure_costs, run_grid
+from greenflow_ray.models.training.train import train
 from greenflow_ray.support.files import whole
 from greenflow_ray.support.terminal import Terminal
 from greenflow_ray.viz import pages
@@ -50,7 +50,7 @@ def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | N
         terminal.step("4/5 Reward models, and every policy's decisions")
         # A seed's tasks lie together, for they share what they load.
         fits: list[Task] = [
-            (learners.predict, (plan, seed, exposure, learner))
+            partial(learners.predict, plan, seed, exposure, learner)
             for seed in plan.seeds
             for exposure in plan.exposures
             for learner in learners.wanted(plan, dataset, exposure)
@@ -65,7 +65,7 @@ def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | N
     with terminal.progress() as progress:
         document = compose(plan, dataset, arenas, finals, command, began, progress)
     write(plan.config, document)
-    print_evaluation(document, terminal)
+    page.print_evaluation(document, terminal)
     terminal.say(f"written to {plan.config.run / 'evaluation.json'} and {plan.config.run / 'evaluation.html'}")
     return document
 
@@ -73,12 +73,12 @@ def evaluate(wanted: Plan, terminal: Terminal, command: str, *, workers: int | N
 def model_tasks(plan: Plan) -> list[Task]:
     """The dearest models first, so that no worker is left with one at the end."""
     names = [model.name for stage in reversed(plan.config.stages) for model in stage.pool]
-    return [(train_model, (plan.of(seed, 0), name)) for name in names for seed in plan.seeds]
+    return [partial(train, plan.of(seed, 0), only={name}) for name in names for seed in plan.seeds]
 
 
 def grid_tasks(plan: Plan, *splits: Split) -> list[Task]:
     """One task a seed, cut and split."""
-    return [(run_grid, (plan, seed, cut, s)) for s in splits for seed in plan.seeds for cut in range(plan.cuts)]
+    return [partial(run_grid, plan, seed, cut, s) for s in splits for seed in plan.seeds for cut in range(plan.cuts)]
 
 
 def decide(plan: Plan, dataset: Dataset, terminal: Terminal) -> dict[int, Arena]:
@@ -88,7 +88,7 @@ def decide(plan: Plan, dataset: Dataset, terminal: Terminal) -> dict[int, Arena]
         for i, exposure in enumerate(plan.exposures):
             corners = []
             for seed in plan.seeds:
-                corners.append(corner(plan, dataset, seed, exposure))
+                corners.append(Corner.of(plan, dataset, seed, exposure))
                 progress("allocating", (i + len(corners) / len(plan.seeds)) / len(plan.exposures))
             arenas[exposure] = Arena(exposure, corners)
     return arenas

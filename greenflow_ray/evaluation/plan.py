@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from greenflow_ray.config import CascadeConfig
 from greenflow_ray.errors import ConfigError
@@ -14,35 +13,24 @@ SHARES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 JUDGED = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 """Budgets over which figures are averaged: below the plateau on which every policy earns the same."""
 
-CURVE = (*(round(0.065 * 1.09**i, 4) for i in range(32)), 1.0)
-"""Budgets of the curves on which equal clicks are sought."""
+CURVE = (*(round(0.065 * 1.09**i, 4) for i in range(32)), 1.0)  # budgets of the curves on which equal clicks are sought
 
-EARLY, LATE = 1000, 120
-"""Item scales of the arbitrary middle chain, which is the paper's."""
+EARLY, LATE = 1000, 120  # item scales of the arbitrary middle chain, which is the paper's
 
-SAMPLES = (100, 200, 400, 800, 1600, 3200)
-"""Numbers of reward users for the question how many are needed."""
+SAMPLES = (100, 200, 400, 800, 1600, 3200)  # numbers of reward users for the question how many are needed
 
 EXPOSURES = (20, 50)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One evaluation.
+    """One evaluation."""
 
-    Attributes:
-        config: the cascade, its run and data; ``config.seed`` is the first seed, and the seed of the data.
-        seeds: seeds of models and reward models; users are split once for all.
-        cuts: how many random cuts of every user's events into history and clicks are pooled.
-        exposures: numbers of exposed items, increasing.
-        full: whether to answer everything; if not, only the policies and the waterfall.
-    """
-
-    config: CascadeConfig
-    seeds: tuple[int, ...] = (0, 1, 2)
-    cuts: int = 1
-    exposures: tuple[int, ...] = EXPOSURES
-    full: bool = True
+    config: CascadeConfig  # the cascade, its run and data; its seed is the first one, and the data's
+    seeds: tuple[int, ...] = (0, 1, 2)  # of models and reward models; users are split once for all
+    cuts: int = 1  # how many random cuts of every user's events into history and clicks are pooled
+    exposures: tuple[int, ...] = EXPOSURES  # numbers of exposed items, increasing
+    full: bool = True  # whether to answer everything; if not, only the policies and the waterfall
 
     def __post_init__(self) -> None:
         last = self.config.stages[-1].scales
@@ -65,14 +53,6 @@ class Plan:
                 "exposure": min(self.exposures),
             }
         )
-
-    def grids(self, seed: int) -> Path:
-        """Folder of a seed's rewards under all chains."""
-        return self.of(seed, 0).run / "grids"
-
-    def predictions(self, seed: int) -> Path:
-        """Folder of what a seed's reward models predict."""
-        return self.of(seed, 0).run / "predictions"
 
 
 def parse_exposures(text: str) -> tuple[int, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,22 +25,14 @@ from greenflow_ray.models.costing import costs
 from greenflow_ray.models.costing.calibrate import calibrate, cost_keys
 from greenflow_ray.models.pool import calibrated, chain_space, fingerprints, load_pool
 from greenflow_ray.models.scorer import Scorer
-from greenflow_ray.models.training.train import train
 from greenflow_ray.reward.grid import ChainRunner, expected_clicks, realised_clicks
 from greenflow_ray.support.keep import digest, kept
 from greenflow_ray.support.progress import Progress
 from greenflow_ray.support.terminal import Terminal
 
-CODE_VERSION = 1
-"""Raised whenever the code of a task changes what its file means; part of every digest."""
+CODE_VERSION = 1  # raised whenever the code of a task changes what its file means; part of every digest
 
-Task = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function that can be pickled, and its arguments; what it makes, it leaves on disk."""
-
-
-def train_model(config: CascadeConfig, name: str) -> None:
-    """Train one model of a seed, or reuse it."""
-    train(config, only={name})
+Task = Callable[[], Any]  # what can be pickled, such as a partial; what it makes, it leaves on disk
 
 
 def measure_costs(plan: Plan, dataset: Dataset, progress: Progress) -> None:
@@ -76,22 +68,16 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Grid:
-    """What every chain earns from the users of one split, under one cut.
+    """What every chain earns from the users of one split, under one cut; ``clicks`` has one slice an exposure."""
 
-    Attributes:
-        users: rows of the users table, int64 ``[n]``.
-        clicks: realised clicks, int16 ``[E, n, J]``, one slice an exposure.
-        expected: expected clicks where their probabilities are known (synthetic set), float32; otherwise empty.
-    """
-
-    users: npt.NDArray[np.int64]
-    clicks: npt.NDArray[np.int16]
-    expected: npt.NDArray[np.float32]
+    users: npt.NDArray[np.int64]  # rows of the users table [n]
+    clicks: npt.NDArray[np.int16]  # realised clicks [E, n, J]
+    expected: npt.NDArray[np.float32]  # expected clicks, likewise, where chances are known (synthetic set); else empty
 
 
 def grid_path(plan: Plan, seed: int, cut: int, split: Split) -> Path:
     """Where a grid is kept."""
-    return plan.grids(seed) / f"{split.name.lower()}-{cut}.npz"
+    return plan.of(seed, 0).run / "grids" / f"{split.name.lower()}-{cut}.npz"
 
 
 def run_grid(plan: Plan, seed: int, cut: int, split: Split) -> Grid:
@@ -131,26 +117,10 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def run(self, terminal: Terminal, tasks: list[Task], label: str) -> None:
-        """Run all tasks, in any order, with a bar; the first error ends the rest."""
+        """Run all tasks with a bar; after an error no other is begun."""
         with terminal.progress() as progress:
-            for done in self._done(tasks):
+            for done, _ in enumerate((self._pool.map if self._pool else map)(_quietly, tasks), 1):
                 progress(f"{label}: {done} of {len(tasks)}", done / len(tasks))
-
-    def _done(self, tasks: list[Task]) -> Iterator[int]:
-        """How many are done, as it grows."""
-        if self._pool is None:
-            for done, task in enumerate(tasks, 1):
-                _quietly(*task)
-                yield done
-            return
-        futures = [self._pool.submit(_quietly, *task) for task in tasks]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                yield done
-        finally:
-            for future in futures:
-                future.cancel()
 
 
 def _one_thread() -> None:
@@ -159,6 +129,6 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _quietly(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _quietly(task: Task) -> None:
     """Run a task for what it leaves on disk; its result is not sent back."""
-    function(*arguments)
+    task()

@@ -7,6 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +25,11 @@ from greenflow_ray.pricing.frontier import Frontier
 from greenflow_ray.report import compare, contents
 from greenflow_ray.report.compare import REPRICING
 from greenflow_ray.report.course import budget_course, carbon_part, finite, footprint, prices_of
-from greenflow_ray.report.notes import reservations
+from greenflow_ray.viz.style import change
+
+TOTALS = ("requests", "degraded", "degraded_by_reason", "clicks", "flops", "flops_by_receipts", "flops_mismatches",
+          "chains", "client_cpu_seconds")  # fmt: skip
+LATE_S = 0.05  # lateness of the load generator, p99 in seconds, that is worth a reservation
 
 
 def build_report(
@@ -101,10 +106,8 @@ def versions_here() -> dict[str, str]:
     """Versions of what a result depends on."""
     out = {"python": platform.python_version()}
     for name in ("greenflow-ray", "ray", "torch", "numpy", "codecarbon"):
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             out[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return out
 
 
@@ -118,8 +121,8 @@ def _arm(
     repricing: float | None = None,
 ) -> contents.Arm:
     """One arm; ``own``: ``course`` is its own; ``repricing``: CPU-seconds of the job beside it."""
-    energy, cpu = result.energy, dict(result.cpu_seconds)
-    latency = contents.Latency(**{name: finite(v) for name, v in result.latency_seconds((0.5, 0.95, 0.99)).items()})
+    energy, cpu, totals = result.energy, dict(result.cpu_seconds), result.totals()
+    latency = contents.Latency(**{name: totals["latency_seconds"][name] for name in contents.Latency.model_fields})
     parts, grams, intensity = None, None, None
     if energy:
         parts = share(
@@ -130,11 +133,8 @@ def _arm(
             grams = footprint(energy.joules, serving, result.duration_s, carbon.grams_per_kwh, course, own=own).total
             intensity = sci(grams, int(np.count_nonzero(result.ok)), config, node_seconds=energy.seconds)
     return contents.Arm(
-        requests=len(result.requests),
+        **{name: totals[name] for name in TOTALS},
         errors=result.errors,
-        degraded=int(np.count_nonzero(result.requests.degraded)),
-        clicks=int(result.requests.clicks.sum()),
-        flops=int(result.recounted.sum()),
         cpu_seconds=sum(cpu.values()) if cpu else None,
         energy_joules=energy.joules if energy else None,
         energy_source=energy.source if energy else None,
@@ -143,19 +143,14 @@ def _arm(
         p99_ms=None if latency.p99 is None else 1000 * latency.p99,
         carbon_grams=grams,
         latency_seconds=latency,
-        chains=result.chain_counts(),
         duration_seconds=result.duration_s,
-        flops_by_receipts=int(result.requests.flops.sum()),
-        flops_mismatches=result.mismatches,
         errors_by_kind=result.error_counts(),
-        degraded_by_reason=result.degraded_counts(),
         cpu_seconds_by_deployment=cpu,
         energy_by_deployment_joules=parts.joules if parts else {},
         energy_unattributed_joules=parts.unattributed_joules if parts else None,
         energy_method=energy.method if energy else None,
         carbon_grams_per_1000_requests=intensity.operational if intensity else None,
         sci=contents.Sci(**asdict(intensity)) if intensity else None,
-        client_cpu_seconds=result.client_cpu_seconds,
         client_send_delay_p99_seconds=result.send_delay_s["p99"],
     )
 
@@ -165,3 +160,82 @@ def _model(row: Any) -> contents.Model:
     names = contents.Model.model_fields
     values = {name: row.get(name) if isinstance(row, Mapping) else getattr(row, name, None) for name in names}
     return contents.Model.model_validate({**values, "auc": finite(values["auc"])})
+
+
+def reservations(report: contents.Report, equal: ArmResult, greenflow: ArmResult) -> list[str]:
+    """Sentences for the page and for ``report.json``, most important first."""
+    out: list[str] = []
+    if report.synthetic:
+        out.append("The data set is synthetic: clicks follow known probabilities, not people.")
+    arms = (("EQUAL", equal), ("GreenFlow", greenflow))
+    for label, arm in arms:
+        if arm.errors:
+            kinds = ", ".join(f"{n} × {kind}" for kind, n in arm.error_counts().items())
+            out.append(
+                f"{arm.errors:,} of {len(arm.requests):,} requests of the {label} arm failed ({kinds}); "
+                "they count as no clicks and no FLOPs."
+            )
+    for label, arm in arms:
+        if arm.mismatches:
+            degraded = int(np.count_nonzero(arm.differs & arm.requests.degraded))
+            out.append(
+                f"{arm.mismatches:,} receipts of the {label} arm name other FLOPs than their chain costs ({degraded:,} "
+                "of them degraded answers, of which some stages did not run); the receipts add up to "
+                f"{int(arm.requests.flops.sum()):,}, the recount to {int(arm.recounted.sum()):,}."
+            )
+    clicks = report.saving.intervals.get("clicks")
+    if clicks and clicks[0] <= 0 <= clicks[1]:
+        out.append(
+            f"The difference in clicks is within chance: its 95 % interval, {change(clicks[1])} to "
+            f"{change(clicks[0])}, holds 0."
+        )
+    if any(arm.energy is not None and arm.energy.source == "estimated" for _, arm in arms):
+        methods = dict.fromkeys(arm.energy.method for _, arm in arms if arm.energy is not None)
+        out.append(
+            f"Energy is estimated, not measured ({'; '.join(methods)}). It covers the whole node: idling, the "
+            "repricing job and the load generator included."
+        )
+    for label, arm in arms:
+        if arm.processes_lost:
+            out.append(
+                f"{arm.processes_lost} Serve processes ended during the {label} arm; their CPU-seconds are missing."
+            )
+        if arm.send_delay_s["p99"] > LATE_S:
+            out.append(
+                f"The load generator was late in the {label} arm (p99 {arm.send_delay_s['p99']:.2f} s): its "
+                "lateness is inside the latencies."
+            )
+        if arm.feedback_failed:
+            out.append(f"{arm.feedback_failed:,} click messages of the {label} arm were not accepted by the server.")
+    if report.overhead.cpu_share is not None and REPRICING not in report.overhead.cpu_seconds:
+        out.append(
+            "GreenFlow's own share of CPU time is its allocator's, ledger's and meters'; the repricing job's CPU time "
+            "is missing there, but is part of the node's energy."
+        )
+    if report.carbon is not None and report.carbon.stale:
+        out.append("The carbon intensity was out of date at times; the last known value was used.")
+    if report.carbon is not None and report.carbon.lowest is not None:
+        known = any(m.watts is not None for m in report.course)
+        shape = "its energy is spread by serving's watts, EQUAL's" if known else "energy is spread"
+        out.append(
+            "The carbon intensity changed: grams add up by the second, for both arms at the intensity of the GreenFlow "
+            f"arm's second, so that they compare; {shape} evenly."
+        )
+    if report.arms.greenflow.sci is not None:
+        out.append(f"SCI: {report.arms.greenflow.sci.note}.")
+    if report.frontier is not None:
+        out.append(
+            "The revenue frontier is the reward model's prediction for sampled requests, the arms' points are realised "
+            "clicks; EQUAL's single chain need not lie on it."
+        )
+    out.append(
+        "Intervals are 95 % percentile intervals of bootstraps: FLOPs, clicks and latency draw whole users, both arms' "
+        "requests together; the budget's use and over-use draw blocks of neighbouring windows of "
+        f"{report.budget.window_seconds:g} s. CPU time, energy and carbon are one reading an arm and have none. "
+        "Another machine or trace may differ by more."
+    )
+    out.append(
+        "Latency runs from the instant at which a request was due, so waiting in an overloaded server is counted."
+        + (" Load generator and server ran on the same machine." if greenflow.cpu_seconds else "")
+    )
+    return out

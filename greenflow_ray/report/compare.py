@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 
 from greenflow_ray.energy.metering.processes import LEDGER, METER
@@ -15,16 +17,11 @@ from greenflow_ray.statistics import block_interval, quantile_difference_interva
 
 WINDOW_S = 5.0
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-SHOWN = 0.2
-"""Changes of the budget by less than this share are the meters' and not an operator's, and are not listed."""
-MOST_CHANGES = 12
-"""A budget that changed more often follows something, and its single changes say nothing."""
-REPRICING = "repricing job"
-"""Its name among the parts of GreenFlow's own cost, and among the deployments to which energy is charged."""
-OWN = ("allocator", LEDGER, METER)
-"""Deployments and actors that only GreenFlow needs."""
-POINTS = 61
-"""Points of the frontier."""
+SHOWN = 0.2  # changes of the budget by less than this share are the meters' and not an operator's, and are not listed
+MOST_CHANGES = 12  # a budget that changed more often follows something, and its single changes say nothing
+REPRICING = "repricing job"  # among the parts of GreenFlow's own cost, and among the deployments
+OWN = ("allocator", LEDGER, METER)  # deployments and actors that only GreenFlow needs
+POINTS = 61  # points of the frontier
 
 
 def ratio(new: float | None, old: float | None) -> float | None:
@@ -119,11 +116,9 @@ def budget(
     until = [*(t for t, _, _ in moves[1:]), end]
     held = None
     if spike is not None:
-        after = over_after(due, flops, course, *spike, width_s=WINDOW_S)
+        after = asdict(over_after(due, flops, course, *spike, width_s=WINDOW_S))
         first = finite(first_second(due, flops, course, spike[0]))
-        held = contents.SpikeKept(
-            begin=spike[0], end=spike[1], first_second=first, windows=after.windows, over=after.over, worst=after.worst
-        )
+        held = contents.SpikeKept(begin=spike[0], end=spike[1], first_second=first, **after)
     return contents.Budget(
         flops_per_second=finite(float(course.integral(np.array([0.0, end]))[0]) / end),
         utilisation=found.utilisation,

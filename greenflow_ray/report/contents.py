@@ -46,7 +46,6 @@ class Arm(Part):
     carbon_grams: float | None = Field(description="gCO2e of energy_joules")
     latency_seconds: Latency
     chains: dict[str, int] = Field(description="answers by chain")
-
     duration_seconds: float
     flops_by_receipts: int = Field(description="sum of the receipts' own numbers")
     flops_mismatches: int = Field(description="answers whose receipt disagrees with the list of chains")
@@ -58,9 +57,7 @@ class Arm(Part):
         default=None, description="the rest: energy_joules = deployments + this"
     )
     energy_method: str | None = None
-    carbon_grams_per_1000_requests: float | None = Field(
-        default=None, description="sci.operational: per 1,000 answered requests"
-    )
+    carbon_grams_per_1000_requests: float | None = Field(default=None, description="sci.operational; answered requests")
     sci: Sci | None = None
     joules: float | None = Field(default=None, description="energy_joules")
     marginal_joules: float | None = Field(default=None, description="what load added to idling; null: not known")
@@ -90,9 +87,7 @@ class Against(Part):
     cpu_seconds: float | None
     joules: float | None = Field(description="of the whole node, idling included")
     marginal_joules: float | None = Field(default=None, description="what load added to idling")
-    intervals: Intervals = Field(
-        default={}, description="95 % intervals of clicks and flops: paired bootstrap over users"
-    )
+    intervals: Intervals = Field(default={}, description="95 % of clicks and flops: paired bootstrap over users")
 
 
 class Rivals(Part):
@@ -101,7 +96,7 @@ class Rivals(Part):
     equal: Against
     tuned: Against | None = None
     tuned_chains: dict[str, float] = Field(
-        default={}, description="what TUNED served: chains and their shares, chosen on reward samples"
+        default={}, description="TUNED's chains and shares, chosen on reward samples"
     )
 
 
@@ -113,11 +108,9 @@ class Saving(Part):
     cpu_seconds: float | None
     energy: float | None
     carbon: float | None = None
-    intervals: Intervals = Field(
-        default={}, description="95 % intervals of flops and clicks: paired bootstrap over users"
-    )
+    intervals: Intervals = Field(default={}, description="95 % of flops and clicks: paired bootstrap over users")
     latency_seconds: dict[str, float] = Field(
-        default={}, description="p50, p95, p99: GreenFlow's less EQUAL's; positive: GreenFlow is slower"
+        default={}, description="GreenFlow's less EQUAL's; positive: it is slower"
     )
     latency_intervals: Intervals = Field(default={}, description="95 % intervals of these: paired bootstrap over users")
 
@@ -156,7 +149,7 @@ class Budget(Part):
     lowest_flops_per_second: float | None = None
     highest_flops_per_second: float | None = None
     intervals: Intervals = Field(
-        default={}, description="95 % intervals of utilisation and overuse: block bootstrap over windows"
+        default={}, description="95 % of utilisation and overuse: block bootstrap over windows"
     )
     course: tuple[tuple[float, float | None], ...] = Field(
         default=(), description="if it changed: from which second on, and FLOP/s (null: no limit)"
@@ -169,13 +162,9 @@ class Overhead(Part):
     """What GreenFlow itself costs, in the GreenFlow arm."""
 
     flops_share: float | None = Field(description="reward model's FLOPs ÷ (its FLOPs + the cascade's)")
-    cpu_share: float | None = Field(
-        description="allocator's, ledger's, meters' and repricing's CPU-seconds ÷ all of Serve's and repricing's"
-    )
+    cpu_share: float | None = Field(description="CPU-seconds of cpu_seconds ÷ all of Serve's and repricing's")
     p99_seconds: float | None = Field(description="latency that the allocator adds, if it was measured")
-    cpu_seconds: dict[str, float] = Field(
-        default={}, description="what cpu_share adds up: allocator, ledger, energy meters, repricing; what is known"
-    )
+    cpu_seconds: dict[str, float] = Field(default={}, description="allocator, ledger, meters, repricing: what is known")
 
 
 class Phase(Part):
@@ -272,7 +261,6 @@ class Report(Part):
     models: tuple[Model, ...]
     reward: dict[str, float]
     versions: dict[str, str]
-
     against: Rivals | None = None
     phases: tuple[Phase, ...] = Field(default=(), description="steady traffic and spike apart, if there was a spike")
     created_at: str = Field(default="", description="ISO 8601, UTC")

@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from greenflow_ray.energy.carbon.intensity import JOULES_PER_KWH, CarbonIntensity
 from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.loadtest.windows import BudgetCourse, edges
+from greenflow_ray.loadtest.windows import Array, BudgetCourse, edges
 from greenflow_ray.report import contents
 from greenflow_ray.report.contents import Moment
-
-Array = npt.NDArray[np.float64]
 
 LIMITS = {"flops": "FLOPs", "cores": "cores", "watts": "watts", "kwh": "energy", "grams": "carbon"}
 
@@ -129,19 +126,12 @@ def replica_states(course: Sequence[Moment], end: float) -> tuple[dict[str, list
 
 @dataclass(frozen=True)
 class Footprint:
-    """An arm's energy and carbon over time.
+    """An arm's energy and carbon over time, by the second."""
 
-    Attributes:
-        bounds: float64 ``[n + 1]``, seconds; windows of 1 s.
-        joules: float64 ``[n]``; adds up to the node's energy of the arm.
-        grams_per_kwh: float64 ``[n]``, gCO2e/kWh.
-        shaped: whether serving's watts were known second by second; without them energy is spread evenly.
-    """
-
-    bounds: Array
-    joules: Array
-    grams_per_kwh: Array
-    shaped: bool
+    bounds: Array  # [n + 1], seconds
+    joules: Array  # [n]; adds up to the node's energy of the arm
+    grams_per_kwh: Array  # [n], gCO2e/kWh
+    shaped: bool  # whether serving's watts were known by the second; without them energy is spread evenly
 
     @property
     def grams(self) -> Array:

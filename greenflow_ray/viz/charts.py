@@ -1,8 +1,5 @@
-"""What pictures are made of: Vega-Lite charts (through Altair), each drawn once, for a page to embed and for a PNG.
-
-A *panel* is a chart with a height and no width: a page gives it the room there is, a PNG a fixed width. Panels of one
-picture stand below each other and share their x axis by having the same domain and the same room for y labels.
-"""
+"""What pictures are made of: *panels*, Altair charts with a height and no width, below each other; a page gives them
+the room there is, a PNG a fixed width. They share an x axis by having one domain and the same room for y labels."""
 
 from __future__ import annotations
 
@@ -20,10 +17,8 @@ from greenflow_ray.support.files import whole
 from greenflow_ray.viz import style
 
 Panel = alt.Chart | alt.LayerChart
-DIGITS = 6
-"""Significant digits of a number in a picture: pages stay small, and no eye sees more."""
-WIDTH = 860
-"""Pixels of a panel in a PNG, before its scale."""
+DIGITS = 6  # significant digits of a number in a picture: pages stay small, and no eye sees more
+WIDTH = 860  # pixels of a panel in a PNG, before its scale
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,12 @@ class Picture:
 
     def specs(self) -> list[dict[str, Any]]:
         """Vega-Lite documents for a page, as wide as their place is."""
-        return [spec(panel.properties(width="container", autosize=_FIT)) for panel in self.panels]
+        fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+        return [spec(panel.properties(width="container", autosize=fit)) for panel in self.panels]
 
-    def save_png(self, path: Path | str, width: int = WIDTH, title: str | Sequence[str] = "") -> None:
+    def save_png(self, path: Path | str, title: str | Sequence[str] = "") -> None:
         """Write the panels as one PNG, on white, atomically."""
-        save_png(stacked(self.panels, width), path, title)
-
-
-_FIT = alt.AutoSizeParams(type="fit-x", contains="padding")
+        save_png(stacked(self.panels), path, title)
 
 
 def spec(chart: alt.TopLevelMixin) -> dict[str, Any]:
@@ -60,26 +53,26 @@ def stacked(panels: Sequence[Panel], width: int = WIDTH) -> alt.VConcatChart:
     )
 
 
-def save_png(chart: alt.TopLevelMixin, path: Path | str, title: str | Sequence[str] = "", scale: float = 2) -> None:
+def save_png(chart: alt.TopLevelMixin, path: Path | str, title: str | Sequence[str] = "") -> None:
     """Write a chart whose widths are set as a PNG, on white, atomically."""
     document = {**spec(chart), "background": "white", "padding": 16}
     if title:
         head, *rest = [title] if isinstance(title, str) else title
         document["title"] = {"text": head, "subtitle": rest, **style.HEADLINE}
     with whole(path) as part:
-        part.write_bytes(vl_convert.vegalite_to_png(document, scale=scale))
+        part.write_bytes(vl_convert.vegalite_to_png(document, scale=2))
 
 
 def table(**columns: Any) -> alt.InlineData:
     """Columns of equal length (a single value counts for all rows) as a chart's data; what is not finite is absent."""
     size = max((len(c) for c in columns.values() if _many(c)), default=1)
-    lists = {name: list(map(_plain, c)) if _many(c) else [_plain(c)] * size for name, c in columns.items()}
-    return records(dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
+    lists = [column if _many(column) else [column] * size for column in columns.values()]
+    return records(dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True))
 
 
 def records(rows: Iterable[Mapping[str, Any]]) -> alt.InlineData:
-    """Rows as a chart's data."""
-    return alt.InlineData(values=[dict(row) for row in rows])
+    """Rows as a chart's data; numbers are rounded, and null where they are not finite."""
+    return alt.InlineData(values=[{name: _plain(value) for name, value in row.items()} for row in rows])
 
 
 def steps(bounds: Any, **values: Any) -> alt.InlineData:
@@ -87,10 +80,10 @@ def steps(bounds: Any, **values: Any) -> alt.InlineData:
     return table(x=np.asarray(bounds)[:-1], x2=np.asarray(bounds)[1:], **values)
 
 
-def x_axis(low: float, high: float, title: str | None = None, field: str = "x", **options: Any) -> alt.X:
+def x_axis(low: float, high: float, title: str | None = None) -> alt.X:
     """The x axis that a picture's panels share; numbers and title below the panel that gives ``title``."""
     axis = alt.Axis(title=title, labels=title is not None, ticks=False, grid=False)
-    return alt.X(f"{field}:Q", scale=alt.Scale(domain=[low, high], nice=False), axis=axis, **options)
+    return alt.X("x:Q", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
 
 
 def titled(layers: Sequence[alt.Chart | alt.LayerChart], title: str, height: int) -> alt.LayerChart:
@@ -112,7 +105,7 @@ class Line:
 def step_lines(lines: Sequence[Line], x: alt.X, y: alt.Y, *, legend: bool = True, width: float = 1.8) -> alt.Chart:
     """Lines that step, in their colours, named by a legend above the panel; cut off at the panel's edge."""
     rows = [
-        {"x": _plain(a), "y": _plain(b), "line": line.name}
+        {"x": a, "y": b, "line": line.name}
         for line in lines
         for a, b in zip(np.asarray(line.x, float), np.append(line.y, line.y[-1:]), strict=True)
     ]
@@ -152,18 +145,13 @@ def tips(*shown: tuple[str, ...]) -> list[alt.Tooltip]:
     return [alt.Tooltip(**dict[str, Any](zip(("shorthand", "title", "format"), each, strict=False))) for each in shown]
 
 
-ENDS = (("low:Q", "95 % from", ".4f"), ("high:Q", "to", ".4f"))
-"""What a pointer is told of an interval's ends."""
+ENDS = (("low:Q", "95 % from", ".4f"), ("high:Q", "to", ".4f"))  # what a pointer is told of an interval's ends
 
-PERCENT = "format(100 * datum.value, '~g') + ' %'"
-"""The ``labelExpr`` of an axis that shows fractions in per cent."""
+PERCENT = "format(100 * datum.value, '~g') + ' %'"  # the labelExpr of an axis that shows fractions in per cent
 
 
 def hover(name: str, data: alt.InlineData, x: alt.X, tooltips: Sequence[alt.Tooltip]) -> alt.Chart:
-    """Bands over a panel's whole height, from ``x`` to ``x2``, that light up under the pointer and say their values.
-
-    ``name`` tells the bands of a picture's panels apart.
-    """
+    """Bands from ``x`` to ``x2``, as high as the panel, which is ``name``, that light up and say their values."""
     under = alt.selection_point(name=f"{name}_pointer", on="pointerover", clear="pointerout", empty=False)
     shown = alt.when(under).then(alt.value(0.09)).otherwise(alt.value(0.0))
     bands = alt.Chart(data).mark_rect(color=style.INK).encode(

@@ -1,8 +1,5 @@
-"""Self-contained HTML pages from Jinja2 templates (escaped, no network): every room brings a template for its page.
-
-Templates lie beside the room's code in ``templates/``; ``base.html.jinja`` and ``macros.html.jinja`` are here and serve
-all. Pictures are Vega-Lite documents in the page, drawn by Vega's own script, which the page carries.
-"""
+"""Self-contained HTML pages (escaped, no network) from each room's Jinja2 templates, and those here that serve all.
+Pictures are Vega-Lite documents in the page, drawn by Vega's own script, which the page carries."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ def test_all_seeds_share_the_first_ones_costs(tmp_path: Path) -> None:
     plan = tiny.plan(tmp_path, seeds=(0, 1), changes={"costs": "timed"})
     with tiny.small_machine():
         dataset = prepare(plan.of(0, 0))
-        for function, arguments in model_tasks(plan):
-            function(*arguments)
+        for task in model_tasks(plan):
+            task()
         with pytest.raises(ArtifactError, match=r"costs\.json: does not exist"):
             Loaded.of(plan.of(0, 0))
         measure_costs(plan, dataset, silent)

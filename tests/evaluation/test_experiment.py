@@ -190,7 +190,7 @@ def test_a_damaged_grid_is_made_again(done: Done, worked: list[str]) -> None:
 def test_a_damaged_prediction_and_a_damaged_model_are_made_again(done: Done, worked: list[str]) -> None:
     plan, document = done
     held = fingerprints(plan.config.run / "seeds")
-    path = next(plan.predictions(0).glob("*-5.npz"))
+    path = next((plan.of(0, 0).run / "predictions").glob("*-5.npz"))
     path.write_bytes(path.read_bytes()[:-40])
     weights = plan.of(1, 0).paths.models / "ydnn.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])

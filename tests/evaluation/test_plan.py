@@ -54,8 +54,7 @@ def test_seeds_share_the_data_and_nothing_else(tmp_path: Path) -> None:
     assert configs[5, 0].paths.data == plan.config.paths.data
     # Models belong to a seed, whatever the cut.
     assert configs[5, 0].paths.models == configs[5, 2].paths.models != configs[6, 0].paths.models
-    assert plan.grids(5) != plan.grids(6)
-    assert plan.predictions(5) != plan.predictions(6)
+    assert configs[5, 0].run != configs[6, 0].run
 
 
 def test_the_budgets_compared_are_sensible() -> None:

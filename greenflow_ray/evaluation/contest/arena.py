@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.chains import ChainSpace
+from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.errors import InfeasibleBudget
-from greenflow_ray.evaluation.contest import policies
+from greenflow_ray.evaluation.contest import learners, policies
 from greenflow_ray.evaluation.contest.pairing import Outcome
 from greenflow_ray.evaluation.contest.policies import Chosen, Columns, TunedCras
+from greenflow_ray.evaluation.plan import CURVE, EARLY, JUDGED, SHARES, Plan
+from greenflow_ray.evaluation.work import Loaded
+from greenflow_ray.pricing.inputs import F32, F64
 from greenflow_ray.pricing.kernels.choice import request_hashes
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-
-Key = tuple[str, float]
-"""A policy's name, and a budget as a share of the fullest chain's FLOPs."""
+Key = tuple[str, float]  # a policy's name, and a budget as a share of the fullest chain's FLOPs
 
 FIXED, GLOBAL, GREENFLOW, CRAS, DCAF = "best fixed chain", "GLOBAL", "GreenFlow", "CRAS", "DCAF"
 ORACLE = "hindsight oracle"
@@ -27,72 +27,71 @@ ORACLE = "hindsight oracle"
 
 @dataclass
 class Corner:
-    """One seed at one exposure: what its policies may know, and what they decided.
+    """One seed at one exposure: what its policies may know, and what they decided."""
 
-    Attributes:
-        space: chains of this exposure.
-        columns: their columns in the grids.
-        clicks: reward users' realised clicks, int16 ``[m, J]``.
-        fitting: reward users' predicted rewards, float32 ``[m, J]``.
-        predicted: final users' predicted rewards by reward model, float32 ``[n, J]``.
-        user_ids: outside ids of the final requests' users, int64 ``[n]``: they and the cut order ties.
-        quality: calibration and FLOPs of every reward model (see ``learners.Predicted``).
-        decided: chains, int32 ``[n]``, by policy and budget.
-    """
+    space: ChainSpace  # of this exposure
+    columns: Columns  # its chains' columns in the grids
+    clicks: npt.NDArray[np.int16]  # reward users' realised clicks [m, J]
+    fitting: F32  # reward users' predicted rewards [m, J]
+    predicted: dict[str, F32]  # final users' predicted rewards [n, J], by reward model
+    user_ids: npt.NDArray[np.int64]  # outside ids of the final requests' users [n]: they and the cut order ties
+    quality: dict[str, tuple[F64, int]] = field(default_factory=dict)  # calibration and FLOPs, as in learners.Predicted
+    decided: dict[Key, Chosen] = field(default_factory=dict)  # chains, int32 [n], by policy and budget
 
-    space: ChainSpace
-    columns: Columns
-    clicks: npt.NDArray[np.int16]
-    fitting: F32
-    predicted: dict[str, F32]
-    user_ids: npt.NDArray[np.int64]
-    quality: dict[str, tuple[F64, int]] = field(default_factory=dict)
-    decided: dict[Key, Chosen] = field(default_factory=dict)
-
-    @property
-    def costs(self) -> F64:
-        """FLOPs of every chain."""
-        return self.space.costs
-
-    @property
-    def requests(self) -> int:
-        """Number of final requests, n."""
-        return len(self.user_ids)
+    @classmethod
+    def of(cls, plan: Plan, dataset: Dataset, seed: int, exposure: int) -> Corner:
+        """All policies' decisions from what the seed's reward models predict."""
+        space, columns = learners.exposed_space(Loaded.of(plan.of(seed, 0)).space, exposure)
+        wanted = learners.wanted(plan, dataset, exposure)
+        found = {learner.name: learners.predict(plan, seed, exposure, learner) for learner in wanted}
+        here = cls(
+            space=space,
+            columns=columns,
+            clicks=learners.all_cuts(plan, seed, Split.REWARD).clicks[plan.exposures.index(exposure)][:, columns],
+            fitting=found[GREENFLOW].fitting,
+            predicted={name: p.final for name, p in found.items()},
+            user_ids=np.tile(dataset.users.user_ids[dataset.users.of(Split.FINAL)], plan.cuts),
+            quality={name: (p.calibration, p.flops) for name, p in found.items()},
+        )
+        here.compete(EARLY, SHARES, CURVE)
+        if plan.full:
+            rankers = space.stages[-1].pool if len(space.stages[-1].pool) > 1 else ()
+            for i, model in enumerate(rankers):
+                here.restrict(f"GreenFlow, only {model.name}", SHARES, np.flatnonzero(space.models[:, -1] == i))
+            for part in coarser(space):
+                here.restrict(f"GreenFlow, {len(part)} chains", JUDGED, part)
+        return here
 
     def decide(self, name: str, shares: Iterable[float], policy: Callable[[float], Chosen]) -> None:
         """Ask ``policy`` for chains at every budget that it can keep."""
         for share in shares:
             try:
-                chosen = policy(share * float(self.costs.max()))
+                chosen = policy(share * float(self.space.costs.max()))
             except InfeasibleBudget:
                 continue  # nobody can be served for so little: the table has no such row
             self.decided[name, share] = np.asarray(chosen, dtype=np.int32)
 
     def compete(self, early: int, shares: tuple[float, ...], curve: tuple[float, ...]) -> None:
         """Let all policies decide at ``shares``; those of the waterfall along the whole ``curve`` too."""
-        costs, n = self.costs, self.requests
+        space, costs, n = self.space, self.space.costs, len(self.user_ids)
         mean = self.clicks.mean(axis=0, dtype=np.float64)
         rewards = self.predicted[GREENFLOW]
         order = np.argsort(request_hashes(self.user_ids * 8 + np.arange(n) % 8), kind="stable")
         dense = tuple(sorted({*shares, *curve}))
-        paper = policies.paper_like(self.space, early)
-        self.decide(
-            f"EQUAL, {int(self.space.items[paper[0], -2])} items pre-ranked",
-            shares,
-            lambda b: np.full(n, policies.fixed(mean, costs, b, paper), dtype=np.int32),
-        )
-        self.decide(FIXED, dense, lambda b: np.full(n, policies.fixed(mean, costs, b), dtype=np.int32))
+        paper = policies.paper_like(space, early)
+        equal = f"EQUAL, {int(space.items[paper[0], -2])} items pre-ranked"
+        cras = TunedCras(space, self.fitting, self.clicks)
+
+        def dcaf(budget: float) -> Chosen:
+            columns = policies.single_stage(space, self.fitting, self.clicks, budget)
+            return policies.greenflow(rewards, costs, budget, columns)
+
+        self.decide(equal, shares, lambda b: np.full(n, policies.fixed(mean, costs, b, paper)))
+        self.decide(FIXED, dense, lambda b: np.full(n, policies.fixed(mean, costs, b)))
         self.decide(GLOBAL, dense, lambda b: policies.global_mix(mean, costs, b, order))
         self.decide(GREENFLOW, dense, lambda b: policies.greenflow(rewards, costs, b))
-        cras = TunedCras(self.space, self.fitting, self.clicks)
         self.decide(CRAS, shares, lambda b: cras.decide(rewards, b))
-        self.decide(
-            DCAF,
-            shares,
-            lambda b: policies.greenflow(
-                rewards, costs, b, policies.single_stage(self.space, self.fitting, self.clicks, b)
-            ),
-        )
+        self.decide(DCAF, shares, dcaf)
         for name, other in self.predicted.items():
             if name != GREENFLOW:
                 self.decide(name, shares, lambda b, other=other: policies.greenflow(other, costs, b))  # type: ignore[misc]
@@ -100,13 +99,19 @@ class Corner:
     def restrict(self, name: str, shares: Iterable[float], columns: Columns) -> None:
         """GreenFlow over some chains only; budgets stay shares of the whole space's fullest."""
         rewards = self.predicted[GREENFLOW]
-        self.decide(name, shares, lambda b: policies.greenflow(rewards, self.costs, b, columns))
+        self.decide(name, shares, lambda b: policies.greenflow(rewards, self.space.costs, b, columns))
 
-    def outcome(self, key: Key, realised: npt.NDArray[np.generic], user: npt.NDArray[np.int64], users: int) -> Outcome:
-        """Score a decision by ``realised`` clicks ``[n, J]``, summed by ``user``, an index below ``users``."""
-        chosen = self.decided[key]
-        rows = np.arange(len(chosen))
-        return Outcome.of(user, users, realised[rows, chosen].astype(np.float64), self.costs[chosen])
+
+def coarser(space: ChainSpace) -> list[Columns]:
+    """Columns with every 8th, 4th, 2nd item scale of the last two stages, the widest always among them."""
+    parts = {}
+    for step in (8, 4, 2):
+        kept = np.ones(len(space), dtype=bool)
+        for k in (-2, -1):
+            scales = np.array(sorted(space.stages[k].scales))
+            kept &= np.isin(space.items[:, k], scales[::-1][::step]) | (space.items[:, k] == scales[0])
+        parts[int(kept.sum())] = np.flatnonzero(kept)
+    return [part for part in parts.values() if 1 < len(part) < len(space)]
 
 
 class Arena:
@@ -116,17 +121,14 @@ class Arena:
         self.exposure = exposure
         self.corners = corners
         self.space = corners[0].space
-        self.cuts = corners[0].requests // len(np.unique(corners[0].user_ids))
+        self.cuts = len(corners[0].user_ids) // len(np.unique(corners[0].user_ids))
         self._realised: list[npt.NDArray[np.generic]] = []
-        self._user: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._users = 0
+        self.user: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._cache: dict[Key, Outcome] = {}
 
     def reveal(self, realised: list[npt.NDArray[np.generic]], user: npt.NDArray[np.int64]) -> None:
-        """Hand over the final users' clicks ``[n, J]``, one array a seed, now that all have decided."""
-        self._realised = realised
-        self._users = int(user.max()) + 1
-        self._user = user
+        """All have decided: hand over the final users' clicks ``[n, J]``, one array a seed, and each request's user."""
+        self._realised, self.user = realised, user
         self._cache.clear()
 
     def decisions(self) -> list[Key]:
@@ -141,10 +143,12 @@ class Arena:
         """A policy at a budget, all seeds together."""
         key = policy, share
         if key not in self._cache:
-            parts = [
-                corner.outcome(key, realised, self._user, self._users)
-                for corner, realised in zip(self.corners, self._realised, strict=True)
-            ]
+            rows, users = np.arange(len(self.user)), int(self.user.max()) + 1
+            parts = []
+            for corner, realised in zip(self.corners, self._realised, strict=True):
+                chosen = corner.decided[key]
+                clicks = realised[rows, chosen].astype(np.float64)
+                parts.append(Outcome.of(self.user, users, clicks, self.space.costs[chosen]))
             self._cache[key] = sum(parts[1:], parts[0])
         return self._cache[key]
 
@@ -156,15 +160,16 @@ class Arena:
         """One chain for everybody."""
         key = f"chain {index}", 1.0
         for corner in self.corners:
-            corner.decided.setdefault(key, np.full(corner.requests, index, dtype=np.int32))
+            corner.decided.setdefault(key, np.full(len(corner.user_ids), index, dtype=np.int32))
         return self.outcome(*key)
 
     def add_oracle(self, shares: Iterable[float]) -> None:
         """What hindsight would have chosen, knowing every click: mostly luck, and no target."""
         for corner, realised in zip(self.corners, self._realised, strict=True):
             rewards = np.ascontiguousarray(realised, dtype=np.float32)
-            corner.decide(ORACLE, shares, lambda b, r=rewards, c=corner: policies.greenflow(r, c.costs, b))  # type: ignore[misc]
+            corner.decide(ORACLE, shares, lambda b, r=rewards: policies.greenflow(r, self.space.costs, b))  # type: ignore[misc]
 
     def used(self, policy: str, share: float) -> float:
         """Spent ÷ budget, the largest of all seeds."""
-        return max(float(c.costs[c.decided[policy, share]].mean() / (share * c.costs.max())) for c in self.corners)
+        costs = self.space.costs
+        return max(float(costs[c.decided[policy, share]].mean() / (share * costs.max())) for c in self.corners)

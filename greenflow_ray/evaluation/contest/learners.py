@@ -15,6 +15,7 @@ from greenflow_ray.datasets.features import TableFeatures
 from greenflow_ray.datasets.schema import Dataset, Split
 from greenflow_ray.evaluation.plan import SAMPLES, Plan
 from greenflow_ray.evaluation.work import CODE_VERSION, Grid, Loaded, grid_path, run_grid
+from greenflow_ray.pricing.inputs import F32, F64
 from greenflow_ray.reward.calibration import calibrate, fields_of
 from greenflow_ray.reward.network.boosted import BoostedRewards
 from greenflow_ray.reward.network.fitting import LoggedSamples, RewardSamples, fit
@@ -22,28 +23,17 @@ from greenflow_ray.reward.network.model import layout
 from greenflow_ray.reward.teaching import describe_requests, distilled
 from greenflow_ray.support.keep import digest, kept
 
-F32 = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class Learner:
-    """One way to learn rewards.
+    """One way to learn rewards."""
 
-    Attributes:
-        name: as tables print it.
-        kind: network, boosted trees, or a network that only sees a log with one chain a request.
-        changes: settings of :class:`~greenflow_ray.config.RewardConfig` that differ.
-        users: fit to that many reward users; None: all.
-        part: fit to the users who came ``older`` or ``newer`` than the median; None: both.
-        expected: fit to expected instead of realised clicks (synthetic set only).
-    """
-
-    name: str
-    kind: str = "network"
-    changes: tuple[tuple[str, Any], ...] = ()
-    users: int | None = None
-    part: str | None = None
-    expected: bool = False
+    name: str  # as tables print it
+    kind: str = "network"  # or "boosted" trees, or "logged": a network that only sees a log with one chain a request
+    changes: tuple[tuple[str, Any], ...] = ()  # settings of the configuration's reward section that differ
+    users: int | None = None  # fit to that many reward users; None: all
+    part: str | None = None  # fit to the "older" or "newer" half of the users; None: both
+    expected: bool = False  # fit to expected instead of realised clicks (synthetic set only)
 
 
 GREENFLOW = Learner("GreenFlow")
@@ -51,12 +41,10 @@ BOOSTED = Learner("GreenFlow, boosted trees", "boosted")
 DIRECT = Learner("network, fitted to clicks without a teacher", changes=(("teacher", "none"),))
 LOGGED = Learner("network, from a log with one random chain a request", "logged")
 FORESEEN = Learner("boosted trees on expected clicks", "boosted", expected=True)
-FULL = {"boosted": GREENFLOW, "none": DIRECT}
-"""The network with everything, by its teacher."""
+FULL = {"boosted": GREENFLOW, "none": DIRECT}  # the network with everything, by its teacher
 
 
-Switches = tuple[str, bool, bool, bool]
-"""Teacher, recursive, multi_basis, monotone."""
+Switches = tuple[str, bool, bool, bool]  # teacher, recursive, multi_basis, monotone
 
 
 def ablations(monotone: bool) -> dict[Switches, Learner]:
@@ -93,16 +81,12 @@ def wanted(plan: Plan, dataset: Dataset, exposure: int) -> list[Learner]:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a reward model says, in expected clicks, and how well it is calibrated on validation users.
+    """What a reward model says, in expected clicks, and how well it is calibrated on validation users."""
 
-    ``final`` float32 ``[n, J]`` for the final users, all cuts; ``fitting`` the same for the reward users, if it is
-    GreenFlow's; ``calibration`` float64 [Field-RCE, bias, correlation of differences between chains].
-    """
-
-    final: F32
-    fitting: F32
-    calibration: npt.NDArray[np.float64]
-    flops: int
+    final: F32  # [n, J] for the final users, all cuts
+    fitting: F32  # [m, J] for the reward users, if it is GreenFlow's
+    calibration: F64  # Field-RCE, bias, correlation of differences between chains
+    flops: int  # a request; -1: trees, which have no count
 
 
 def exposed_space(space: ChainSpace, exposure: int) -> tuple[ChainSpace, npt.NDArray[np.int64]]:
@@ -123,7 +107,6 @@ class Material:
     users: dict[Split, npt.NDArray[np.int64]]
     grids: dict[Split, Grid]
     fields: dict[str, npt.NDArray[np.int64]]
-    since: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, plan: Plan, seed: int) -> Material:
@@ -131,24 +114,15 @@ class Material:
         base = plan.of(seed, 0)
         loaded = Loaded.of(base)
         describe = describe_requests(base, loaded.dataset)
-        features: dict[Split, list[F32]] = {split: [] for split in Split}
-        users: dict[Split, list[npt.NDArray[np.int64]]] = {split: [] for split in Split}
-        fields: list[dict[str, npt.NDArray[np.int64]]] = []
-        for cut in range(plan.cuts):
-            dataset = loaded.dataset if cut == 0 else storage.load(plan.of(seed, cut).paths.data)
-            table = TableFeatures(dataset.users)
-            for split in Split:
-                rows = dataset.users.of(split)
-                users[split].append(rows)
-                features[split].append(describe(table.rows(rows)))
-            fields.append(fields_of(dataset.users, dataset.users.of(Split.VALIDATION)))
+        others = [storage.load(plan.of(seed, cut).paths.data).users for cut in range(1, plan.cuts)]
+        tables = [(users, TableFeatures(users)) for users in (loaded.dataset.users, *others)]
+        fields = [fields_of(users, users.of(Split.VALIDATION)) for users, _ in tables]
         return cls(
             loaded,
-            {split: np.concatenate(parts) for split, parts in features.items()},
-            {split: np.concatenate(parts) for split, parts in users.items()},
-            {split: all_cuts(plan, seed, split) for split in (Split.REWARD, Split.VALIDATION)},
+            {s: np.concatenate([describe(table.rows(users.of(s))) for users, table in tables]) for s in Split},
+            {s: np.concatenate([users.of(s) for users, _ in tables]) for s in Split},
+            {s: all_cuts(plan, seed, s) for s in (Split.REWARD, Split.VALIDATION)},
             {name: np.concatenate([f[name] for f in fields]) for name in fields[0] if all(name in f for f in fields)},
-            loaded.dataset.users.since,
         )
 
 
@@ -189,7 +163,7 @@ def predict(plan: Plan, seed: int, exposure: int, learner: Learner) -> Predicted
     ]
     key = digest(loaded.digest, config.digest("reward", "seed"), repr(learner), str(exposure), str(CODE_VERSION), *keys)
     seen = digest(str(plan.config.run.resolve()), loaded.digest, *keys)
-    path = plan.predictions(seed) / f"{digest(repr(learner))[:16]}-{exposure}.npz"
+    path = config.run / "predictions" / f"{digest(repr(learner))[:16]}-{exposure}.npz"
     arrays = kept(path, key, lambda: _fit(plan, seed, exposure, learner, material(plan, seed, seen)))
     return Predicted(arrays["final"], arrays["fitting"], arrays["calibration"], int(arrays["flops"]))
 
@@ -231,7 +205,9 @@ def _chosen_rows(seen: Material, learner: Learner, seed: int) -> npt.NDArray[np.
     users = seen.users[Split.REWARD]
     distinct = np.unique(users)
     if learner.part is not None:
-        by_age = distinct[np.argsort(seen.since[distinct], kind="stable")]  # halves even where many came at one time
+        by_age = distinct[
+            np.argsort(seen.loaded.dataset.users.since[distinct], kind="stable")
+        ]  # halves even where many came at one time
         newer = len(by_age) // 2
         distinct = by_age[-newer:] if learner.part == "newer" else by_age[:-newer]
     if learner.users is not None:

@@ -8,22 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from greenflow_ray.evaluation.findings.shape import Interval
+from greenflow_ray.pricing.inputs import F64
 from greenflow_ray.statistics import percentiles, weights
-
-F64 = npt.NDArray[np.float64]
 
 DRAWS = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one policy did at one budget, summed over seeds and cuts for each user, so that users are the clusters.
-
-    Attributes:
-        clicks: clicks of every user, float64 ``[users]``.
-        flops: FLOPs spent on every user, float64 ``[users]``.
-        requests: requests of every user, float64 ``[users]``.
-    """
+    """What one policy did at one budget, summed over seeds and cuts for each user: all ``[users]``, the clusters."""
 
     clicks: F64
     flops: F64
@@ -46,11 +39,6 @@ class Outcome:
         """Clicks a request."""
         return float(self.clicks.sum() / self.requests.sum())
 
-    @property
-    def mean_flops(self) -> float:
-        """FLOPs a request."""
-        return float(self.flops.sum() / self.requests.sum())
-
 
 @dataclass(frozen=True)
 class Drawn:
@@ -66,16 +54,15 @@ class Bootstrap:
     def __init__(self, users: int, seed: int, draws: int = DRAWS) -> None:
         rng = np.random.default_rng([seed, 0xB007])
         self._weights = np.concatenate([np.ones((1, users)), weights(users, draws, rng)])
-        self._cache: dict[int, tuple[Outcome, Drawn]] = {}
+        self._cache: dict[Outcome, Drawn] = {}
 
     def see(self, outcome: Outcome) -> Drawn:
         """``outcome`` in every draw."""
-        held = self._cache.get(id(outcome))
-        if held is None:
+        if outcome not in self._cache:
             requests = np.maximum(self._weights @ outcome.requests, 1e-12)
-            seen = Drawn((self._weights @ outcome.clicks) / requests, (self._weights @ outcome.flops) / requests)
-            held = self._cache[id(outcome)] = (outcome, seen)  # the outcome too, so that its id stays its own
-        return held[1]
+            sums = self._weights @ outcome.clicks, self._weights @ outcome.flops
+            self._cache[outcome] = Drawn(sums[0] / requests, sums[1] / requests)
+        return self._cache[outcome]
 
     def clicks(self, outcome: Outcome) -> Interval:
         """Mean clicks a request."""
@@ -83,14 +70,12 @@ class Bootstrap:
 
     def ratio(self, outcome: Outcome, other: Outcome) -> Interval:
         """Clicks of ``outcome`` ÷ clicks of ``other``."""
-        return interval(self.see(outcome).clicks / np.maximum(self.see(other).clicks, 1e-12))
+        return self.mean_ratio([outcome], [other])
 
     def mean_ratio(self, outcomes: list[Outcome], others: list[Outcome]) -> Interval:
         """Mean over pairs (one a budget) of clicks ÷ clicks."""
-        ratios = [
-            self.see(a).clicks / np.maximum(self.see(b).clicks, 1e-12) for a, b in zip(outcomes, others, strict=True)
-        ]
-        return interval(np.mean(ratios, axis=0))
+        pairs = [(self.see(a).clicks, self.see(b).clicks) for a, b in zip(outcomes, others, strict=True)]
+        return interval(np.mean([a / np.maximum(b, 1e-12) for a, b in pairs], axis=0))
 
     def flops_at(self, curve: list[Outcome], wanted: Outcome, *, level: float = 1.0, mixed: bool = True) -> F64:
         """FLOPs a request at which ``curve``, by rising budget, earns ``level`` × ``wanted``, in every draw.

@@ -1,8 +1,5 @@
-"""Allocation policies that an offline comparison holds against each other; all decide before any click is seen.
-
-Every policy but the fixed chains goes through :func:`greenflow_ray.pricing.exact.solve`, so that each keeps the budget
-exactly and differs in one thing only: what it believes a chain is worth to a request.
-"""
+"""Policies held against each other; all but the fixed chains decide by :func:`greenflow_ray.pricing.exact.solve`, so
+that each keeps the budget exactly and differs in one thing only: what it believes a chain is worth to a request."""
 
 from __future__ import annotations
 
@@ -15,14 +12,12 @@ import numpy.typing as npt
 from greenflow_ray.chains import ChainSpace
 from greenflow_ray.errors import InfeasibleBudget
 from greenflow_ray.pricing.exact import solve
+from greenflow_ray.pricing.inputs import F32, F64
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 Chosen = npt.NDArray[np.int32]
 Columns = npt.NDArray[np.int64]
 
-SPLITS = tuple(i / 20 for i in range(1, 20))
-"""Shares of a budget that CRAS may give to its early stages."""
+SPLITS = tuple(i / 20 for i in range(1, 20))  # shares of a budget that CRAS may give to its early stages
 
 
 def fixed(clicks: F64, costs: F64, budget: float, columns: Columns | None = None) -> int:
@@ -126,18 +121,11 @@ class TunedCras:
     def decide(self, rewards: F32, budget: float) -> Chosen:
         """Chains of requests with predicted ``rewards`` ``[n, J]``, int32 ``[n]``."""
         rows = np.arange(len(self.rewards))
-        best, found = -np.inf, None
-        for cras, revenues in self._problems:
-            if budget < cras.floor:
-                continue
-            for share in SPLITS:
-                chosen = cras.decide(revenues, budget, share)
-                earned = float(self.clicks[rows, chosen].mean())
-                if earned > best:
-                    best, found = earned, (cras, share)
-        if found is None:
+        options = [(c, revenues, share) for c, revenues in self._problems if budget >= c.floor for share in SPLITS]
+        if not options:
             raise InfeasibleBudget(budget, float(self.space.costs.min()))
-        return found[0].decide(found[0].revenues(rewards), budget, found[1])
+        cras, _, share = max(options, key=lambda o: float(self.clicks[rows, o[0].decide(o[1], budget, o[2])].mean()))
+        return cras.decide(cras.revenues(rewards), budget, share)
 
 
 def single_stage(space: ChainSpace, rewards: F32, clicks: npt.NDArray[np.integer], budget: float) -> Columns:
@@ -147,14 +135,9 @@ def single_stage(space: ChainSpace, rewards: F32, clicks: npt.NDArray[np.integer
     """
     rows = np.arange(len(rewards))
     beginnings = np.concatenate([space.models, space.items[:, :-1]], axis=1)
-    best, found = -np.inf, np.empty(0, dtype=np.int64)
-    for beginning in np.unique(beginnings, axis=0):
-        columns = np.flatnonzero((beginnings == beginning).all(axis=1))
-        if space.costs[columns].min() > budget:
-            continue
-        earned = float(clicks[rows, greenflow(rewards, space.costs, budget, columns)].mean())
-        if earned > best:
-            best, found = earned, columns
-    if not len(found):
+    groups = [np.flatnonzero((beginnings == beginning).all(axis=1)) for beginning in np.unique(beginnings, axis=0)]
+    within = [columns for columns in groups if space.costs[columns].min() <= budget]
+    if not within:
         raise InfeasibleBudget(budget, float(space.costs.min()))
-    return found
+    costs = space.costs
+    return max(within, key=lambda c: float(clicks[rows, greenflow(rewards, costs, budget, c)].mean()))

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from greenflow_ray.evaluation.findings.shape import Tracking
 from greenflow_ray.pricing.control.controller import ControllerSettings, PriceController
 from greenflow_ray.pricing.frontier import Frontier
+from greenflow_ray.pricing.inputs import F32, F64
 from greenflow_ray.pricing.kernels.choice import PriceDirective, choose, request_hashes, within_allowance
 
-F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-
-WINDOWS, WINDOW_S, TICKS = 96, 900.0, 15
-"""A day of quarters of an hour; the controller acts every minute."""
-MEAN_RATE = 1.0
-"""Requests a second, the day's mean."""
+WINDOWS, WINDOW_S, TICKS = 96, 900.0, 15  # a day of quarters of an hour; the controller acts every minute
+MEAN_RATE = 1.0  # requests a second, the day's mean
 
 
 def demand(rng: np.random.Generator) -> F64:
@@ -40,7 +35,6 @@ def track(fitting: F32, final: F32, costs: F64, share: float, seed: int) -> Trac
     rates = demand(rng)
     frontier = Frontier.build(fitting, costs)
     budget = share * float(costs.max()) * MEAN_RATE
-    floor = float(costs.min()) / float(costs.max())
     clock = [0.0]
     tick = WINDOW_S / TICKS
     settings = ControllerSettings(
@@ -57,8 +51,7 @@ def track(fitting: F32, final: F32, costs: F64, share: float, seed: int) -> Trac
     controller.set_budget(budget)
     mix = frontier.mix(budget / MEAN_RATE)
     once = PriceDirective(mix.low, mix.high, mix.high_share, 1, False, settings.cheapest)
-    names = ("EQUAL", "price solved once", "GreenFlow")
-    spend = {name: np.zeros(len(rates)) for name in names}
+    spend = {name: np.zeros(len(rates)) for name in ("EQUAL", "price solved once", "GreenFlow")}
     arrived = 0.0
     for minute, rate in enumerate(rates):
         clock[0] += tick
@@ -66,21 +59,18 @@ def track(fitting: F32, final: F32, costs: F64, share: float, seed: int) -> Trac
         arrived = float(rng.poisson(rate * tick))
         rows = rng.integers(len(final), size=int(arrived))
         hashes = request_hashes(rng.integers(2**62, size=len(rows)))
-        for name, chosen in (
-            ("EQUAL", np.full(len(rows), int(np.argmax(costs)))),
-            ("price solved once", choose(final[rows], costs, once, hashes)),
-            (
-                "GreenFlow",
-                within_allowance(
-                    choose(final[rows], costs, now.directive, hashes), costs, now.directive, now.allowance
-                ),
-            ),
-        ):
+        mine = choose(final[rows], costs, now.directive, hashes)
+        served = {
+            "EQUAL": np.full(len(rows), int(np.argmax(costs))),
+            "price solved once": choose(final[rows], costs, once, hashes),
+            "GreenFlow": within_allowance(mine, costs, now.directive, now.allowance),
+        }
+        for name, chosen in served.items():
             spend[name][minute] = costs[chosen].sum() / tick
     windows = {name: s.reshape(WINDOWS, TICKS).mean(axis=1) for name, s in spend.items()}
     by_window = rates.reshape(WINDOWS, TICKS).mean(axis=1)
     # Below the cheapest chain for everybody no policy can go: such windows would judge the budget, not the policy.
-    able = by_window * floor * float(costs.max()) <= budget
+    able = by_window * float(costs.min()) <= budget
     return Tracking(
         window_s=WINDOW_S,
         demand=tuple(by_window.tolist()),

@@ -1,17 +1,18 @@
-"""From decisions that have been scored to the tables: the paper's questions, the waterfall, what FLOPs are saved."""
+"""What scored decisions say: the paper's questions, the waterfall, what FLOPs are saved, claims met or missed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from greenflow_ray.evaluation.contest.arena import FIXED, GLOBAL, GREENFLOW, Arena
+from greenflow_ray.evaluation.contest.arena import CRAS, FIXED, GLOBAL, GREENFLOW, Arena
 from greenflow_ray.evaluation.contest.pairing import Bootstrap, interval
 from greenflow_ray.evaluation.findings import shape
 from greenflow_ray.evaluation.findings.shape import Interval
 from greenflow_ray.evaluation.plan import EARLY, JUDGED, LATE
 
+MIDDLE_BUDGETS = (0.2, 0.3, 0.4)
 STEPS = (("re-tuning", FIXED, False), ("price mixing", GLOBAL, True), ("personalisation", GREENFLOW, True))
 PLATEAU = 0.99
 """The fullest chain stands on a plateau: what it takes to reach this share of its clicks is asked instead."""
@@ -32,29 +33,24 @@ def middle_chain(arena: Arena) -> int:
 
 def policy_points(
     arena: Arena, boot: Bootstrap, shares: Sequence[float], names: Sequence[str]
-) -> list[shape.PolicyPoint]:
+) -> Iterable[shape.PolicyPoint]:
     """Figure 4: every policy at every budget, beside GLOBAL and the best fixed chain of the same budget."""
-    fullest = float(arena.space.costs.max())
-    points = []
     for name, share in ((n, s) for n in names for s in arena.shares_of(n) if s in shares):
         mine, fixed = arena.outcome(name, share), arena.outcome(FIXED, share)
         saved = None
         if name in (GREENFLOW, GLOBAL):
             flops = boot.flops_at(arena.curve(name), fixed)
             saved = interval(1 - flops / boot.see(fixed).flops) if np.isfinite(flops[0]) else None
-        points.append(
-            shape.PolicyPoint(
-                policy=name,
-                budget_share=share,
-                budget_flops=share * fullest,
-                clicks=boot.clicks(mine),
-                used=arena.used(name, share),
-                ratio_to_global=boot.ratio(mine, arena.outcome(GLOBAL, share)),
-                ratio_to_fixed=boot.ratio(mine, fixed),
-                saved_against_fixed=saved,
-            )
+        yield shape.PolicyPoint(
+            policy=name,
+            budget_share=share,
+            budget_flops=share * float(arena.space.costs.max()),
+            clicks=boot.clicks(mine),
+            used=arena.used(name, share),
+            ratio_to_global=boot.ratio(mine, arena.outcome(GLOBAL, share)),
+            ratio_to_fixed=boot.ratio(mine, fixed),
+            saved_against_fixed=saved,
         )
-    return points
 
 
 def waterfall(arena: Arena, boot: Bootstrap, index: int, why: str, *, level: float = 1.0) -> shape.Waterfall | None:
@@ -106,3 +102,94 @@ def saved_against_middle(arena: Arena, boot: Bootstrap, policy: str) -> Interval
     index = middle_chain(arena)
     flops = boot.flops_at(arena.curve(policy), arena.chain(index))
     return interval(1 - flops / float(arena.space.costs[index])) if np.isfinite(flops[0]) else None
+
+
+def checks(result: shape.ExposureResult, arena: Arena, boot: Bootstrap) -> Iterable[shape.Check]:
+    """The claims that ``result`` can decide."""
+    mine = [p for p in result.policies if p.policy == GREENFLOW and p.budget_share in JUDGED]
+    if not mine:
+        cheapest = result.cheapest.flops / result.fullest.flops
+        yield shape.Check(
+            claim="there are budgets from 10 to 50 % of the fullest chain's FLOPs to judge by",
+            value=f"none: the cheapest chain takes {cheapest:.0%}",
+            met=False,
+        )
+        return
+    worst = min(mine, key=lambda p: p.ratio_to_global.low)
+    yield shape.Check(
+        claim="clicks ÷ GLOBAL: interval above 1 at each budget from 10 to 50 %",
+        value=f"lowest {_told(worst.ratio_to_global)} at {worst.budget_share:.0%}",
+        met=worst.ratio_to_global.low > 1,
+    )
+    worst = min(mine, key=lambda p: p.ratio_to_fixed.value)
+    yield shape.Check(
+        claim="clicks ÷ best fixed chain: above 1 at each budget from 10 to 50 %",
+        value=f"lowest {worst.ratio_to_fixed.value:.4f} at {worst.budget_share:.0%}",
+        met=worst.ratio_to_fixed.value > 1,
+    )
+    shares = [s for s in JUDGED if s in arena.shares_of(CRAS)]
+    ratios = {s: boot.ratio(arena.outcome(GREENFLOW, s), arena.outcome(CRAS, s)) for s in shares}
+    at, ratio = min(ratios.items(), key=lambda entry: entry[1].value)
+    yield shape.Check(
+        claim="clicks ÷ tuned CRAS: not below 1 at any budget from 10 to 50 %",
+        value=f"lowest {_told(ratio)} at {at:.0%}",
+        met=ratio.value >= 1,
+    )
+    if result.waterfalls:
+        saved = result.waterfalls[0].steps[-1].saved
+        yield shape.Check(
+            claim="FLOPs saved at equal clicks against the arbitrary middle chain: at least 35 %",
+            value=_told(saved, ".1%"),
+            met=saved.value >= 0.35,
+        )
+    middle = [p for p in mine if p.budget_share in MIDDLE_BUDGETS]
+    known = [(p.saved_against_fixed, p.budget_share) for p in middle if p.saved_against_fixed is not None]
+    if known and len(known) == len(middle):
+        saved, at = min(known, key=lambda entry: entry[0].value)
+        yield shape.Check(
+            claim="FLOPs saved at equal clicks against the best fixed chain, budgets 20 to 40 %: at least 15 %",
+            value=f"lowest {_told(saved, '.1%')} at {at:.0%}",
+            met=saved.value >= 0.15,
+        )
+    if result.ceilings:
+        base, earned, best = (sum(getattr(c, k) for c in result.ceilings) for k in ("global_", "greenflow", "optimum"))
+        share = (earned - base) / max(best - base, 1e-12)
+        foreseen = [c.foreseeable for c in result.ceilings if c.foreseeable is not None]
+        more = ""
+        if len(foreseen) == len(result.ceilings) and sum(foreseen) > base:
+            more = f"; {(earned - base) / (sum(foreseen) - base):.0%} of what trees fitted to expected clicks gain"
+        yield shape.Check(
+            claim="share of the true optimum's gain over GLOBAL, 10 to 50 %: at least 70 %",
+            value=f"{share:.0%}{more}",
+            met=share >= 0.7,
+        )
+    if result.ablation:
+        rows = [a for a in result.ablation if not a.teacher and a.monotone == result.ablation[0].monotone]
+        full, neither = rows[0], next(a for a in rows if not (a.recursive or a.multi_basis))
+        yield shape.Check(
+            claim="both mechanisms better than neither, in clicks and Field-RCE (fitted to clicks, as in the paper)",
+            value=f"clicks ÷ GLOBAL {full.revenue.value:.4f} against {neither.revenue.value:.4f}, "
+            f"Field-RCE {full.field_rce:.4f} against {neither.field_rce:.4f}",
+            met=full.revenue.value > neither.revenue.value and full.field_rce < neither.field_rce,
+        )
+    used = [p.used for p in mine]
+    yield shape.Check(
+        claim="spent ÷ budget: never above 1, at least 0.995",
+        value=f"{min(used):.5f} to {max(used):.5f}",
+        met=max(used) <= 1 + 1e-9 and min(used) >= 0.995,
+    )
+    serving = next(line for line in result.reward_models if line.serves)
+    if serving.flops_per_request is not None:
+        share = serving.flops_per_request / float(np.mean([p.budget_flops for p in mine]))
+        yield shape.Check(
+            claim="reward model's FLOPs ÷ mean chain's: at most 1 %", value=f"{share:.3%}", met=share <= 0.01
+        )
+    yield shape.Check(
+        claim="the network earns at least 99.7 % of the boosted trees' clicks",
+        value=_told(serving.ratio_to_boosted),
+        met=serving.ratio_to_boosted.value >= 0.997,
+    )
+
+
+def _told(of: Interval, form: str = ".4f") -> str:
+    return f"{of.value:{form}} ({of.low:{form}} to {of.high:{form}})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +14,13 @@ from greenflow_ray.evaluation.contest.arena import CRAS, DCAF, FIXED, GLOBAL, GR
 from greenflow_ray.evaluation.contest.pairing import Bootstrap
 from greenflow_ray.evaluation.contest.tracking import track
 from greenflow_ray.evaluation.findings import answers, shape
-from greenflow_ray.evaluation.findings.claims import checks
-from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult
+from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval
 from greenflow_ray.evaluation.plan import JUDGED, SHARES, Plan
 from greenflow_ray.evaluation.work import Grid
 from greenflow_ray.models.training.train import train
 from greenflow_ray.support.progress import Progress
 
-TRACKED = 0.5
-"""Budget of the day in Figure 5, as a share of the fullest chain's FLOPs at mean traffic."""
+TRACKED = 0.5  # budget of the day in Figure 5, as a share of the fullest chain's FLOPs at mean traffic
 
 
 def compose(
@@ -54,7 +53,7 @@ def compose(
         items=len(dataset.catalog),
         models=_models(plan),
         results=tuple(results),
-        checks=tuple(checks(results[0], arenas[plan.exposures[0]], boot)),
+        checks=tuple(answers.checks(results[0], arenas[plan.exposures[0]], boot)),
         notes=tuple(_notes(plan, dataset, users)),
         seconds=time.monotonic() - began,
     )
@@ -64,10 +63,7 @@ def _models(plan: Plan) -> tuple[shape.ModelLine, ...]:
     by_seed = [train(plan.of(seed, 0)) for seed in plan.seeds]  # all trained by now: reused, or judged if not ours
     return tuple(
         shape.ModelLine(
-            stage=rows[0].stage,
-            name=rows[0].name,
-            flops_per_item=rows[0].flops_per_item,
-            flops_per_request=rows[0].flops_per_request,
+            **{name: getattr(rows[0], name) for name in ("stage", "name", "flops_per_item", "flops_per_request")},
             auc=tuple(row.auc for row in rows if row.auc is not None),
         )
         for rows in zip(*by_seed, strict=True)
@@ -94,139 +90,112 @@ def _result(
         policies=tuple(answers.policy_points(arena, boot, SHARES, names)),
         multi_stage=(GREENFLOW, CRAS, DCAF),
         rankers=tuple(r for r in answers.ranker_rows(arena, boot, pools) if r.budget_share in SHARES),
-        reward_models=_reward_models(arena, boot),
-        ablation=_ablation(arena, boot, monotone=plan.config.reward.monotone) if complete else (),
+        reward_models=tuple(_reward_models(arena, boot)),
+        ablation=tuple(_ablation(arena, boot, monotone=plan.config.reward.monotone)) if complete else (),
         waterfalls=answers.waterfalls(arena, boot),
         scales=tuple(_scales(arena, boot, decided)) if complete else (),
         tracking=track(*day) if complete else None,
-        ceilings=_ceilings(plan, arena, finals) if dataset.synthetic else (),
+        ceilings=tuple(_ceilings(plan, arena, finals)) if dataset.synthetic else (),
     )
 
 
-def _quality(arena: Arena, name: str) -> tuple[float, float, float, int]:
-    """Field-RCE, bias and correlation of differences, means of seeds; FLOPs a request, -1 for trees."""
-    calibration = np.mean([c.quality[name][0] for c in arena.corners], axis=0)
-    return float(calibration[0]), float(calibration[1]), float(calibration[2]), arena.corners[0].quality[name][1]
+def _quality(arena: Arena, boot: Bootstrap, name: str) -> tuple[float, dict[str, Any]]:
+    """A reward model's bias, and what all lines say of it: Field-RCE and correlation (means of seeds), and clicks."""
+    rce, bias, correlation = np.mean([c.quality[name][0] for c in arena.corners], axis=0).tolist()
+    revenue = answers.over_budgets(arena, boot, name)
+    return bias, {"field_rce": rce, "spread_correlation": correlation, "revenue": revenue}
 
 
-def _reward_models(arena: Arena, boot: Bootstrap) -> tuple[shape.RewardModelLine, ...]:
-    lines = []
+def _reward_models(arena: Arena, boot: Bootstrap) -> Iterable[shape.RewardModelLine]:
     for learner in (learners.GREENFLOW, learners.BOOSTED, learners.DIRECT, learners.LOGGED):
         if learner.name not in arena.corners[0].predicted:
             continue
-        rce, bias, correlation, flops = _quality(arena, learner.name)
-        serves = learner is learners.GREENFLOW
-        lines.append(
-            shape.RewardModelLine(
-                name="network, taught by boosted trees" if serves else learner.name,
-                serves=serves,
-                flops_per_request=flops if flops >= 0 else None,
-                field_rce=rce,
-                bias=bias,
-                spread_correlation=correlation,
-                revenue=answers.over_budgets(arena, boot, learner.name),
-                ratio_to_boosted=answers.over_budgets(arena, boot, learner.name, learners.BOOSTED.name),
-            )
+        bias, quality = _quality(arena, boot, learner.name)
+        flops, serves = arena.corners[0].quality[learner.name][1], learner is learners.GREENFLOW
+        yield shape.RewardModelLine(
+            name="network, taught by boosted trees" if serves else learner.name,
+            serves=serves,
+            flops_per_request=flops if flops >= 0 else None,
+            bias=bias,
+            ratio_to_boosted=answers.over_budgets(arena, boot, learner.name, learners.BOOSTED.name),
+            **quality,
         )
-    return tuple(lines)
 
 
-def _ablation(arena: Arena, boot: Bootstrap, *, monotone: bool) -> tuple[shape.Ablation, ...]:
-    """The taught variants first, those of the configured kind before the others, the fullest before all."""
-    lines = []
-    for (teacher, recursive, basis, bound), learner in learners.ablations(monotone).items():
-        rce, _, correlation, _ = _quality(arena, learner.name)
-        lines.append(
-            shape.Ablation(
-                teacher=teacher != "none",
-                recursive=recursive,
-                multi_basis=basis,
-                monotone=bound,
-                field_rce=rce,
-                spread_correlation=correlation,
-                revenue=answers.over_budgets(arena, boot, learner.name),
-                ratio_to_full=answers.over_budgets(arena, boot, learner.name, learners.FULL[teacher].name),
-            )
+def _ablation(arena: Arena, boot: Bootstrap, *, monotone: bool) -> Iterable[shape.Ablation]:
+    """The untaught variants first, and of each kind those as monotone as configured, the fullest before all."""
+
+    def place(switches: learners.Switches) -> tuple[bool, bool, int]:
+        teacher, recursive, basis, bound = switches
+        return teacher != "none", bound != monotone, -(recursive + basis)
+
+    variants = learners.ablations(monotone)
+    for teacher, recursive, basis, bound in sorted(variants, key=place):
+        name = variants[teacher, recursive, basis, bound].name
+        _, quality = _quality(arena, boot, name)
+        yield shape.Ablation(
+            teacher=teacher != "none",
+            recursive=recursive,
+            multi_basis=basis,
+            monotone=bound,
+            ratio_to_full=answers.over_budgets(arena, boot, name, learners.FULL[teacher].name),
+            **quality,
         )
-    order = sorted(lines, key=lambda a: (a.teacher, a.monotone != monotone, -(a.recursive + a.multi_basis)))
-    return tuple(order)
+
+
+def _scale(name: str, question: str, points: Iterable[tuple[float, str, Interval, Interval | None]]) -> shape.Scale:
+    """From ``points`` (x, label, clicks ÷ GLOBAL's, FLOPs saved)."""
+    line = [shape.ScalePoint(x=x, label=label, ratio_to_global=of, saved=saved) for x, label, of, saved in points]
+    return shape.Scale(name=name, question=question, points=tuple(line))
 
 
 def _scales(arena: Arena, boot: Bootstrap, decided: Sequence[str]) -> Iterable[shape.Scale]:
-    def scale(name: str, question: str, points: Iterable[tuple[float, str, str]]) -> shape.Scale:
-        """From ``points`` (x, label, policy)."""
-        line = (
-            shape.ScalePoint(x=x, label=label, ratio_to_global=answers.over_budgets(arena, boot, policy), saved=None)
-            for x, label, policy in points
-        )
-        return shape.Scale(name=name, question=question, points=tuple(line))
+    def point(x: float, label: str, policy: str) -> tuple[float, str, Interval, None]:
+        return x, label, answers.over_budgets(arena, boot, policy), None
 
     def sized(ending: str) -> list[tuple[int, str]]:
         """Policies whose names end so, such as "GreenFlow, 8 chains", by their number."""
         return sorted((int(n.split(", ")[1].split()[0]), n) for n in decided if n.endswith(ending))
 
     if sizes := sized(" users"):
-        everybody = arena.corners[0].clicks.shape[0] / max(arena.cuts, 1)
-        yield scale(
-            "samples",
-            "How many reward users are needed? (boosted trees)",
-            [*((n, f"{n:,}", name) for n, name in sizes), (everybody, "all", learners.BOOSTED.name)],
-        )
+        everybody = point(arena.corners[0].clicks.shape[0] / max(arena.cuts, 1), "all", learners.BOOSTED.name)
+        points = [*(point(n, f"{n:,}", name) for n, name in sizes), everybody]
+        yield _scale("samples", "How many reward users are needed? (boosted trees)", points)
     if parts := sized(" chains"):
-        most = len(arena.space)
-        yield scale(
-            "chains",
-            "How many chains are needed? (the same cheapest and fullest chain; against GLOBAL with all)",
-            [*((n, str(n), name) for n, name in parts), (most, str(most), GREENFLOW)],
-        )
+        question = "How many chains are needed? (the same cheapest and fullest chain; against GLOBAL with all)"
+        parts.append((len(arena.space), GREENFLOW))
+        yield _scale("chains", question, [point(n, str(n), name) for n, name in parts])
     if halves := [n for n in decided if n.endswith(" half")]:
-        yield scale(
-            "drift",
-            "Does it matter when the reward users came? (boosted trees fitted to the older or newer half)",
-            ((i, name.split(", ")[1], name) for i, name in enumerate(halves)),
-        )
+        question = "Does it matter when the reward users came? (boosted trees fitted to the older or newer half)"
+        yield _scale("drift", question, [point(i, name.split(", ")[1], name) for i, name in enumerate(halves)])
 
 
 def _exposures(arenas: dict[int, Arena], boot: Bootstrap) -> shape.Scale:
-    return shape.Scale(
-        name="exposure",
-        question="How does it depend on the number of exposed items?",
-        points=tuple(
-            shape.ScalePoint(
-                x=e,
-                label=f"e = {e}",
-                ratio_to_global=answers.over_budgets(arena, boot, GREENFLOW),
-                saved=answers.saved_against_middle(arena, boot, GREENFLOW),
-            )
-            for e, arena in arenas.items()
-        ),
+    points = (
+        (e, f"e = {e}", answers.over_budgets(a, boot, GREENFLOW), answers.saved_against_middle(a, boot, GREENFLOW))
+        for e, a in arenas.items()
     )
+    return _scale("exposure", "How does it depend on the number of exposed items?", points)
 
 
-def _ceilings(plan: Plan, arena: Arena, finals: dict[int, Grid]) -> tuple[shape.Ceiling, ...]:
+def _ceilings(plan: Plan, arena: Arena, finals: dict[int, Grid]) -> Iterable[shape.Ceiling]:
     """The same decisions in expected clicks, beside the optimum over expected rewards."""
     e = plan.exposures.index(arena.exposure)
-    _, user = np.unique(finals[plan.seeds[0]].users, return_inverse=True)
     known = Arena(arena.exposure, arena.corners)
-    known.reveal([finals[s].expected[e][:, c.columns] for s, c in zip(plan.seeds, arena.corners, strict=True)], user)
+    expected = [finals[s].expected[e][:, c.columns] for s, c in zip(plan.seeds, arena.corners, strict=True)]
+    known.reveal(expected, arena.user)
     known.add_oracle(JUDGED)
     foreseeing = learners.FORESEEN.name in arena.corners[0].predicted
-    found = []
-    for share in JUDGED:
-        if share not in arena.shares_of(GLOBAL):
-            continue
+    for share in (share for share in JUDGED if share in arena.shares_of(GLOBAL)):
         base, mine, best = (known.outcome(name, share).mean_clicks for name in (GLOBAL, GREENFLOW, ORACLE))
-        found.append(
-            shape.Ceiling(
-                budget_share=share,
-                **{"global": base},  # no name for a keyword in Python
-                greenflow=mine,
-                optimum=best,
-                foreseeable=known.outcome(learners.FORESEEN.name, share).mean_clicks if foreseeing else None,
-                share=(mine - base) / max(best - base, 1e-12),
-            )
+        yield shape.Ceiling(
+            budget_share=share,
+            **{"global": base},  # no name for a keyword in Python
+            greenflow=mine,
+            optimum=best,
+            foreseeable=known.outcome(learners.FORESEEN.name, share).mean_clicks if foreseeing else None,
+            share=(mine - base) / max(best - base, 1e-12),
         )
-    return tuple(found)
 
 
 def _notes(plan: Plan, dataset: Dataset, users: dict[str, int]) -> Iterable[str]:

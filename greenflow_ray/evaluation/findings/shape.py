@@ -118,10 +118,7 @@ class Scale(Part):
 
 
 class Tracking(Part):
-    """Spend against a budget over time (the paper's Figure 5), one entry a window; the traffic is a simulated day.
-
-    Rates are FLOPs a second of budget and policies, ``demand`` requests a second.
-    """
+    """Spend against a budget, FLOP/s by window, over a simulated day (the paper's Figure 5); demand: requests/s."""
 
     window_s: float
     demand: tuple[float, ...]

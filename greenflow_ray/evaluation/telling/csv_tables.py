@@ -15,8 +15,7 @@ from greenflow_ray.evaluation.findings.shape import Evaluation, Interval
 from greenflow_ray.support.documents import Part
 from greenflow_ray.support.files import whole
 
-Table = tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]
-"""Columns, and rows of as many cells; None is an empty cell."""
+Table = tuple[tuple[str, ...], Iterable[tuple[Any, ...]]]  # columns, and rows of as many cells; None is an empty cell
 
 
 def tables(evaluation: Evaluation) -> dict[str, Table]:

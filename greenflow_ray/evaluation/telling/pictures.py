@@ -17,8 +17,7 @@ from greenflow_ray.viz.charts import Line, Panel, Picture
 from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, PRICE, ROSE, SKY, number, percent
 
 _COLOURS = (("equal", EQUAL), ("fixed", BUDGET), ("global", PRICE), ("cras", ROSE), ("dcaf", AMBER))
-ROW = 26
-"""Pixels of one row of a waterfall or a forest."""
+ROW = 26  # pixels of one row of a waterfall or a forest
 _OWN = alt.Color("colour:N", scale=None)
 BUDGETS = "budget: share of the fullest chain's FLOPs, and FLOPs a request"
 

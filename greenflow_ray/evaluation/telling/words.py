@@ -5,19 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from greenflow_ray.evaluation.findings.shape import (
-    Ablation,
-    Evaluation,
-    ExposureResult,
-    Interval,
-    PolicyPoint,
-    Waterfall,
-)
+from greenflow_ray.evaluation.findings import shape
+from greenflow_ray.evaluation.findings.shape import Evaluation, ExposureResult, Interval, PolicyPoint
 from greenflow_ray.viz import style
 from greenflow_ray.viz.style import number, percent
 
-MIDDLE = (0.1, 0.5)
-"""The budgets that claims are about, as shares of the fullest chain's FLOPs, both ends included."""
+MIDDLE = (0.1, 0.5)  # the budgets that claims are about, as shares of the fullest chain's FLOPs, both ends included
 
 REALITIES = {True: "synthetic data", False: "real data"}
 
@@ -62,7 +55,7 @@ def chain_name(name: str, result: ExposureResult) -> str:
     return " › ".join(vary or parts).replace(":", " ")
 
 
-def variant(row: Ablation) -> str:
+def variant(row: shape.Ablation) -> str:
     """A variant's name by its switches."""
     on = [name for name, there in (("recursive", row.recursive), ("multi-basis", row.multi_basis)) if there]
     return " + ".join(on or ["neither"]) + (", monotone" if row.monotone else "") + (", taught" if row.teacher else "")
@@ -99,9 +92,9 @@ def span(of: Interval, places: int = 3, times: float = 1.0) -> str:
     return f"{number(times * of.low, places)} to {number(times * of.high, places)}"
 
 
-def told(of: Interval, places: int = 3) -> str:
+def told(of: Interval, places: int = 3, times: float = 1.0) -> str:
     """A number and its interval."""
-    return f"{number(of.value, places)} ({span(of, places)})"
+    return f"{number(times * of.value, places)} ({span(of, places, times)})"
 
 
 def change(of: Interval) -> str:
@@ -114,7 +107,7 @@ def decided(of: Interval, at: float = 1.0) -> bool:
     return of.low > at or of.high < at
 
 
-def first_waterfall(evaluation: Evaluation) -> tuple[ExposureResult, Waterfall] | None:
+def first_waterfall(evaluation: Evaluation) -> tuple[ExposureResult, shape.Waterfall] | None:
     """The waterfall that the headline speaks of: the first with steps at the first exposure."""
     return next(((r, falls) for r in evaluation.results[:1] for falls in r.waterfalls if falls.steps), None)
 
@@ -122,8 +115,9 @@ def first_waterfall(evaluation: Evaluation) -> tuple[ExposureResult, Waterfall] 
 def headline(evaluation: Evaluation) -> str:
     """The main figure with its interval, and what of it is personalisation's."""
     if found := first_waterfall(evaluation):
-        *_, last = steps = found[1].steps
-        saved, between = last.saved, f"95 % interval {span(last.saved, 1, 100)} %"
+        steps = found[1].steps
+        last, saved = steps[-1], steps[-1].saved
+        between = f"95 % interval {span(saved, 1, 100)} %"
         if not decided(saved, 0.0):
             text = f"No sure saving at equal clicks: {percent(saved.value)} of FLOPs ({between})"
         else:
@@ -150,9 +144,7 @@ def where_from(evaluation: Evaluation) -> str:
         return ""
     result, waterfall = found
     text = f"Against the fixed chain {chain_name(waterfall.reference.name, result)}: {waterfall.why}."
-    parts = [
-        f"{step.step} {number(100 * step.added.value, 1)} ({span(step.added, 1, 100)})" for step in waterfall.steps
-    ]
+    parts = [f"{step.step} {told(step.added, 1, 100)}" for step in waterfall.steps]
     if len(parts) > 1:
         text += f" In points of its FLOPs: {', '.join(parts[:-1])} and {parts[-1]}."
     return text + f" {result.exposure} items shown (exposure)."

@@ -17,11 +17,7 @@ UNATTRIBUTED = "unattributed"
 
 
 def carbon(report: Report) -> Picture | None:
-    """The grid's intensity, each arm's grams a second, and its grams so far, over the same time.
-
-    None where there is nothing to show: energy or intensity is unknown, or the intensity did not change and watts are
-    not known by second.
-    """
+    """The grid's intensity, each arm's grams a second and so far; None if unknown, or if nothing of it ever changed."""
     arms = {"EQUAL": report.arms.equal, "GreenFlow": report.arms.greenflow}
     if report.carbon is None:
         return None

@@ -84,10 +84,7 @@ def latency(arms: Mapping[str, ArmResult]) -> Picture:
 
 
 def frontier(report: Report, shown: Frontier, greenflow: ArmResult) -> Picture:
-    """Clicks per request over FLOPs per request: the predicted curve, the arms, and GreenFlow in and out of a spike.
-
-    ``shown`` is the report's frontier.
-    """
+    """Clicks per request over FLOPs per request: the predicted curve, the arms, and GreenFlow in and out of a spike."""
     flops, clicks = (np.array([getattr(p, name) for p in shown.points]) for name in ("flops", "clicks"))
     a, b, tuned = shown.equal, shown.today, shown.tuned
     arms = [("EQUAL", a, EQUAL), ("GreenFlow", b, GREEN), *([("TUNED", tuned, SKY)] if tuned else [])]

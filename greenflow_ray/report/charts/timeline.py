@@ -7,25 +7,20 @@ from collections.abc import Sequence
 
 import altair as alt
 import numpy as np
-import numpy.typing as npt
 
 from greenflow_ray.loadtest.mix import bin_width
 from greenflow_ray.loadtest.result import ArmResult
-from greenflow_ray.loadtest.windows import edges, spend, sums
+from greenflow_ray.loadtest.windows import Array, edges, spend, sums
 from greenflow_ray.report.contents import Moment, Report
 from greenflow_ray.report.course import LIMITS, intensity_changes, limit_of, replica_states
 from greenflow_ray.viz import charts, style
 from greenflow_ray.viz.charts import Line, Panel, Picture
 from greenflow_ray.viz.style import AMBER, BUDGET, EQUAL, GREEN, INK, MUTED, PRICE, ROSE, SKY
 
-Array = npt.NDArray[np.float64]
-
 SECOND = ("x:Q", "from second", ".1f")
 _LIMIT_COLOURS = {"flops": BUDGET, "watts": AMBER, "kwh": SKY, "grams": ROSE}
-MOST_MARKS = 6
-"""Changes of the carbon intensity that are marked one by one."""
-MOST_VERSIONS = 40
-"""Versions of the price that are marked one by one."""
+MOST_MARKS = 6  # changes of the carbon intensity that are marked one by one
+MOST_VERSIONS = 40  # versions of the price that are marked one by one
 BOTTOM = "seconds from the start"
 
 
@@ -47,9 +42,8 @@ def spend_and_price(report: Report, equal: ArmResult, greenflow: ArmResult) -> P
         *spike_band(report, x),
         charts.filled(bounds, asked, x, charts.y_axis(1.1 * float(asked.max(initial=0)) or 1, ticks=2), MUTED, 0.35),
         charts.hover("traffic", charts.steps(bounds, due=asked), x, tips),
+        *([charts.words(report.budget.spike.end, None, "spike", AMBER)] if report.budget.spike else []),
     ]
-    if report.budget.spike:
-        traffic.append(charts.words(report.budget.spike.end, None, "spike", AMBER))
     limits = {limit_of(m.bound_by) for m in course if m.bound_by}
     panels: list[Panel] = [
         charts.titled(traffic, "Requests due, per second", 60),

@@ -15,12 +15,16 @@ def outcome(clicks: list[float], flops: list[float] | float = 1.0) -> Outcome:
     return Outcome(np.array(clicks, dtype=np.float64), spent, np.ones(n))
 
 
+def mean_flops(of: Outcome) -> float:
+    return float(of.flops.sum() / of.requests.sum())
+
+
 def test_rows_are_summed_by_user() -> None:
     found = Outcome.of(np.array([2, 0, 2, 0]), 4, np.array([1.0, 2.0, 4.0, 8.0]), np.array([10.0, 20.0, 30.0, 40.0]))
     assert found.clicks.tolist() == [10, 0, 5, 0]
     assert found.flops.tolist() == [60, 0, 40, 0]
     assert found.requests.tolist() == [2, 0, 2, 0]
-    assert (found.mean_clicks, found.mean_flops) == (15 / 4, 25)
+    assert (found.mean_clicks, mean_flops(found)) == (15 / 4, 25)
 
 
 @given(rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(1, 99)), min_size=2, max_size=30))
@@ -37,7 +41,7 @@ def test_parts_add_up_to_the_whole(rows: list[tuple[int, int, int]]) -> None:
         np.testing.assert_array_equal(getattr(both, name), getattr(whole, name))
     assert whole.clicks.sum() == clicks.sum()
     assert both.mean_clicks == pytest.approx(clicks.mean())
-    assert both.mean_flops == pytest.approx(flops.mean())
+    assert mean_flops(both) == pytest.approx(flops.mean())
 
 
 def test_a_constant_ratio_has_no_width() -> None:
@@ -173,8 +177,8 @@ def test_mixing_never_costs_more_and_stays_on_the_curve(points: list[tuple[int, 
     assert np.isfinite(mixed) == np.isfinite(single) == reached
     if reached:
         at = next(o for o in line if o.mean_clicks >= wanted)
-        assert single == at.mean_flops
-        assert line[0].mean_flops <= mixed <= single
+        assert single == mean_flops(at)
+        assert mean_flops(line[0]) <= mixed <= single
 
 
 def test_interval_without_a_finite_draw_is_its_value() -> None:

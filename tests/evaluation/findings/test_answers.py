@@ -113,7 +113,7 @@ def test_the_middle_chain_is_the_nearest_to_the_papers() -> None:
 def test_policy_points_compare_at_the_same_budget() -> None:
     found = arena()
     shares = tuple(sorted({s for _, s in found.decisions()}))
-    points = answers.policy_points(found, BOOT, (share(40), share(60)), [FIXED, GLOBAL, GREENFLOW])
+    points = list(answers.policy_points(found, BOOT, (share(40), share(60)), [FIXED, GLOBAL, GREENFLOW]))
     assert [(p.policy, round(p.budget_flops)) for p in points] == [
         (name, f) for name in (FIXED, GLOBAL, GREENFLOW) for f in (40, 60)
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from greenflow_ray.errors import DataError
 from greenflow_ray.evaluation.findings.shape import Evaluation, Interval
-from greenflow_ray.evaluation.telling import page, pictures, verdict, words
+from greenflow_ray.evaluation.telling import page, pictures, words
 from greenflow_ray.support.terminal import Terminal
 from tests.evaluation import examples
 from tests.viz.pages import Checker, browsed, outside_scripts
@@ -188,7 +188,7 @@ def test_terminal_ends_with_the_headline(make: object) -> None:
     shown = Terminal()
     shown.console.width = 120
     with shown.console.capture() as captured:
-        verdict.print_evaluation(evaluation, shown)
+        page.print_evaluation(evaluation, shown)
     lines = captured.get().strip().splitlines()
     assert lines[-1] == words.headline(evaluation)
     assert "hindsight oracle (luck)" in captured.get()
