@@ -9,16 +9,11 @@ from greenflow_ray.errors import ConfigError
 
 SHARES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Budgets at which all policies are compared, as shares of the fullest chain's FLOPs."""
-
 JUDGED = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 """Budgets over which figures are averaged: below the plateau on which every policy earns the same."""
-
 CURVE = (*(round(0.065 * 1.09**i, 4) for i in range(32)), 1.0)  # budgets of the curves on which equal clicks are sought
-
 EARLY, LATE = 1000, 120  # item scales of the arbitrary middle chain, which is the paper's
-
 SAMPLES = (100, 200, 400, 800, 1600, 3200)  # numbers of reward users for the question how many are needed
-
 EXPOSURES = (20, 50)
 
 

@@ -31,7 +31,6 @@ from greenflow_ray.support.progress import Progress
 from greenflow_ray.support.terminal import Terminal
 
 CODE_VERSION = 1  # raised whenever the code of a task changes what its file means; part of every digest
-
 Task = Callable[[], Any]  # what can be pickled, such as a partial; what it makes, it leaves on disk
 
 
@@ -118,8 +117,9 @@ class Workers:
 
     def run(self, terminal: Terminal, tasks: list[Task], label: str) -> None:
         """Run all tasks with a bar; after an error no other is begun."""
+        done_by = self._pool.map if self._pool else map
         with terminal.progress() as progress:
-            for done, _ in enumerate((self._pool.map if self._pool else map)(_quietly, tasks), 1):
+            for done, _ in enumerate(done_by(_quietly, tasks), 1):
                 progress(f"{label}: {done} of {len(tasks)}", done / len(tasks))
 
 

@@ -20,7 +20,6 @@ from greenflow_ray.pricing.inputs import F32, F64
 from greenflow_ray.pricing.kernels.choice import request_hashes
 
 Key = tuple[str, float]  # a policy's name, and a budget as a share of the fullest chain's FLOPs
-
 FIXED, GLOBAL, GREENFLOW, CRAS, DCAF = "best fixed chain", "GLOBAL", "GreenFlow", "CRAS", "DCAF"
 ORACLE = "hindsight oracle"
 

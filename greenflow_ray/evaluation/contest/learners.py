@@ -42,8 +42,6 @@ DIRECT = Learner("network, fitted to clicks without a teacher", changes=(("teach
 LOGGED = Learner("network, from a log with one random chain a request", "logged")
 FORESEEN = Learner("boosted trees on expected clicks", "boosted", expected=True)
 FULL = {"boosted": GREENFLOW, "none": DIRECT}  # the network with everything, by its teacher
-
-
 Switches = tuple[str, bool, bool, bool]  # teacher, recursive, multi_basis, monotone
 
 

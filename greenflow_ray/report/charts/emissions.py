@@ -47,7 +47,7 @@ def carbon(report: Report) -> Picture | None:
     labels = {name: f"{name}: {f.total / whole:.3g} {unit}g" for name, f in found.items()}
     so_far = {name: np.cumsum(f.grams) / whole for name, f in found.items()}
     rows = [
-        {"x": float(t), "y": float(y), "arm": labels[name]}
+        {"x": t, "y": y, "arm": labels[name]}
         for name, f in found.items()
         for t, y in zip(f.bounds, [0.0, *so_far[name]], strict=True)
     ]
