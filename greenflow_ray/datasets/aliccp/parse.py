@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from greenflow_ray.datasets.reading import Meter, blocks, empty
@@ -37,19 +36,19 @@ INLINE = Style(b",", b":", "field:feature_id, joined by commas")
 
 
 class Lines(NamedTuple):
-    """Lines of a block: the ``numbers`` in the file of those that are not blank, int64 ``[lines]``, and their columns.
+    """Lines of a block that are not blank: their ``numbers`` in the file, and where their columns begin and end.
 
-    ``cells`` are all columns of the first line, then of the second …, binary; a last column ends as its line does.
+    ``edges``, int64 ``[lines, columns + 1]``: column ``i`` of a line is ``block[edges[i] : edges[i + 1] - 1]``.
     """
 
+    block: bytes
     numbers: I64
-    cells: Any
-    columns: int
+    edges: I64
 
-    def column(self, index: int, rows: I64 | None = None) -> Any:
-        """One column of all lines, or of ``rows``."""
-        rows = np.arange(len(self.numbers)) if rows is None else rows
-        return self.cells.take(pa.array(rows * self.columns + index))
+    def column(self, index: int, rows: I64) -> list[bytes]:
+        """One column of some lines."""
+        starts, ends = self.edges[rows, index], self.edges[rows, index + 1] - 1
+        return [self.block[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 class Features(NamedTuple):
@@ -66,30 +65,31 @@ def read_lines(path: Path, meter: Meter, columns: int, shape: str) -> Iterator[L
     some = False
     for block, first in blocks(path, meter):
         text = np.frombuffer(block, dtype=np.uint8)
-        offsets = np.concatenate([[0], np.flatnonzero(text == ord("\n")) + 1]).astype(np.int32)
-        lengths = np.diff(offsets)
-        rows = np.flatnonzero((lengths > 2) | ((lengths == 2) & (text[offsets[:-1]] != ord("\r"))))
-        lines = pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(block)])
-        split = pc.split_pattern(lines.take(pa.array(rows)), ",", max_splits=columns - 1)
-        short = np.flatnonzero(split.value_lengths().to_numpy(zero_copy_only=False) < columns)
+        ends = np.flatnonzero(text == ord("\n"))
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        ends -= text[ends - 1] == ord("\r")
+        rows = np.flatnonzero(ends > starts)
+        commas = np.append(np.flatnonzero(text == ord(",")), np.full(columns, len(text)))
+        inner = commas[np.searchsorted(commas, starts[rows])[:, None] + np.arange(columns - 1)]
+        short = np.flatnonzero(inner[:, -1] >= ends[rows])
         if len(short):
             number = first + rows[short[0]]
             raise DataError(f"{path}: line {number}: expected {columns} columns, {shape!r}, found fewer; {_CUT_OFF}")
         some |= len(rows) > 0
-        yield Lines(rows + first, split.flatten(), columns)
+        yield Lines(block, rows + first, np.column_stack([starts[rows], inner + 1, ends[rows] + 1]))
     if not some:
         raise empty(path, shape)
 
 
 def flags(path: Path, lines: Lines, index: int, name: str) -> Mask:
     """A column of 0 and 1, bool ``[lines]``. Raises DataError naming the line."""
-    column = lines.column(index)
-    on, off = (pc.equal(column, digit).to_numpy(zero_copy_only=False) for digit in (b"1", b"0"))
-    bad = np.flatnonzero(~(on | off))
+    starts, nexts = lines.edges[:, index], lines.edges[:, index + 1]
+    digits = np.frombuffer(lines.block, dtype=np.uint8)[starts] - ord("0")
+    bad = np.flatnonzero((nexts - starts != 2) | (digits > 1))
     if len(bad):
-        found = _shown(column[int(bad[0])].as_py())
+        found = _shown(lines.column(index, bad[:1])[0])
         raise DataError(f"{path}: line {lines.numbers[bad[0]]}: {name} must be 0 or 1, found {found}; mend the line")
-    return np.asarray(on, dtype=np.bool_)
+    return np.equal(digits, 1)
 
 
 def features(path: Path, lines: Lines, chosen: I64, style: Style, announced: int | None = None) -> Features:
@@ -98,31 +98,26 @@ def features(path: Path, lines: Lines, chosen: I64, style: Style, announced: int
     ``announced`` is the column that says how many features the line has, if one does. Raises DataError naming the
     line: a malformed feature, a value that is not a finite number, fewer features than announced.
     """
-    lists, numbers = lines.column(lines.columns - 1, chosen).to_pylist(), lines.numbers[chosen]
-    counts = [_count(listed, style) for listed in lists]
-    told = [] if announced is None else lines.column(announced, chosen).to_pylist()
+    lists, numbers = lines.column(lines.edges.shape[1] - 2, chosen), lines.numbers[chosen]
+    counts = [listed.count(style.between) + 1 if listed else 0 for listed in lists]
+    told = [] if announced is None else lines.column(announced, chosen)
     for number, text, count in zip(numbers, told, counts, strict=False):
         if not text.isdigit() or int(text[:19]) > count:
             raise DataError(f"{path}: line {number}: announces {_shown(text)} features, holds {count}; {_CUT_OFF}")
-    found = _parsed(lists, style)
+    found = _parsed(lists, style, sum(counts))
     if found is None:  # which one? slowly, for this happens once
-        row = next(row for row, listed in enumerate(lists) if _parsed([listed], style) is None)
-        parts = lists[row].rstrip(b"\r\n").split(style.between)
-        bad = next((k for k, part in enumerate(parts) if _parsed([part], style) is None), 0)
+        row = next(row for row, listed in enumerate(lists) if _parsed([listed], style, counts[row]) is None)
+        parts = lists[row].split(style.between)
+        bad = next((k for k, part in enumerate(parts) if _parsed([part], style, 1) is None), 0)
         rest = _shown(style.between.join(parts[bad:]))
         raise DataError(f"{path}: line {numbers[row]}: expected {style.shape}, found {rest}; mend the line")
     return Features(np.repeat(np.arange(len(chosen), dtype=np.int64), counts), *found)
 
 
-def _count(listed: bytes, style: Style) -> int:
-    return listed.count(style.between) + 1 if listed.strip() else 0
-
-
-def _parsed(lists: Sequence[bytes], style: Style) -> tuple[I64, I64, F32] | None:
-    """Fields, ids and values of all features; None if one is malformed or missing."""
-    total = sum(_count(listed, style) for listed in lists)
+def _parsed(lists: Sequence[bytes], style: Style, total: int) -> tuple[I64, I64, F32] | None:
+    """Fields, ids and values of all features; None if one is malformed, or they are not ``total``."""
     exchange = bytes.maketrans(style.between + style.within, b"\n".ljust(1 + len(style.within), b"\t"))
-    text = b"".join(lists).translate(exchange, b"\r")
+    text = b"\n".join(lists).translate(exchange)
     if total == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
     if text.translate(None, b"0123456789_.eE+-\t\n"):  # the reader takes more: spaces, 0x10, nan

@@ -13,9 +13,8 @@ unaltered. Ids share one space over item and history: category 206 and 109_14, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +109,8 @@ def read_raw(path: Path, progress: Progress = silent) -> Interactions:
     gathered = Gathered()
     for skeleton, common in pairs:
         items, owners = _impressions(skeleton, gathered, meter)
-        users = _common(common, owners.dictionary.to_pylist(), gathered, meter)[owners.indices]
+        places = {key: place for place, key in enumerate(dict.fromkeys(owners))}
+        users = _common(common, places, gathered, meter)[[places[key] for key in owners]]
         lost = users == -2
         if lost.all() and len(lost):
             raise DataError(
@@ -167,9 +167,9 @@ def keep(gathered: Gathered, kind: str, ids: I64, found: parse.Features) -> None
     gathered.columns[kind].add(ids[fresh], columns)
 
 
-def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[I64, Any]:
-    """Item of every click, and the key of its common features, as a dictionary array."""
-    items, owners = [], []
+def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[I64, list[bytes]]:
+    """Item of every click, and the key of its common features."""
+    items, owners = [_NONE], []
     for lines in parse.read_lines(path, meter, 6, SKELETON):
         chosen = clicked(path, lines, gathered)
         if not len(chosen):
@@ -178,17 +178,16 @@ def _impressions(path: Path, gathered: Gathered, meter: Meter) -> tuple[I64, Any
         ids = only(found, ITEM, len(chosen))
         keep(gathered, "item", ids, found)
         items.append(ids)
-        owners.append(lines.column(3, chosen))
-    keys = pa.chunked_array(owners, pa.binary()).combine_chunks()
-    return np.concatenate([_NONE, *items]), keys.dictionary_encode()
+        owners += lines.column(3, chosen)
+    return np.concatenate(items), owners
 
 
-def _common(path: Path, wanted: Sequence[bytes], gathered: Gathered, meter: Meter) -> I64:
-    """User of every ``wanted`` key, −1 where the row names none, −2 where there is no row; keeps features."""
-    places = {key: place for place, key in enumerate(wanted)}
-    users = np.full(len(wanted), -2, dtype=np.int64)
+def _common(path: Path, places: Mapping[bytes, int], gathered: Gathered, meter: Meter) -> I64:
+    """User of every key at its place, −1 where the row names none, −2 where there is no row; keeps features."""
+    users = np.full(len(places), -2, dtype=np.int64)
     for lines in parse.read_lines(path, meter, 3, COMMON):
-        mine = np.array([places.get(key, -1) for key in lines.column(0).to_pylist()], dtype=np.int64)
+        keys = lines.column(0, np.arange(len(lines.numbers)))
+        mine = np.array([places.get(key, -1) for key in keys], dtype=np.int64)
         chosen = np.flatnonzero(mine >= 0)
         found = parse.features(path, lines, chosen, parse.RAW, 1)
         bad = np.flatnonzero((found.values < 0) & np.isin(found.fields, tuple(HISTORY_FIELDS.values())))
