@@ -22,10 +22,7 @@ from greenflow_ray.support.keep import digest
 
 
 def load_pool(config: CascadeConfig, catalog: Catalog) -> dict[str, Scorer]:
-    """Every model of every stage by name, made by its configured factory, with the costs that are in force.
-
-    Raises ConfigError if a factory cannot be imported or makes no scorer, ArtifactError for bad weights or costs.
-    """
+    """Every model by name, with the costs in force. Raises ConfigError for a factory, ArtifactError for files."""
     return {model.name: load_model(config, model, catalog) for stage in config.stages for model in stage.pool}
 
 
@@ -57,10 +54,7 @@ def make_scorer(config: CascadeConfig, model: ModelConfig, catalog: Catalog) -> 
 
 
 def chain_space(config: CascadeConfig, pool: Mapping[str, Scorer], n_items: int) -> ChainSpace:
-    """All chains of the configured cascade over a corpus of ``n_items``, with the costs that the models state.
-
-    Raises ConfigError if a scale exceeds the corpus or a model is not in ``pool``.
-    """
+    """All chains over ``n_items``, at the models' costs. Raises ConfigError: a scale too large, a model missing."""
     config.check_corpus(n_items)
     stages = []
     for stage in config.stages:

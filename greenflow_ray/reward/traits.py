@@ -61,10 +61,7 @@ class RewardFeatures:
         return int(self.profile.shape[1]) + 6 + self.columns
 
     def __call__(self, requests: RequestBatch) -> F32:
-        """Features, float32 ``[B, F]``; context tokens beyond the vocabulary are left out.
-
-        Raises IndexError if a history names an item that the catalog does not have.
-        """
+        """Features, float32 ``[B, F]``, without tokens beyond the vocabulary. Raises IndexError for an unknown item."""
         tokens, history = requests.tokens, requests.history
         weights = np.empty(0, dtype=np.float32) if requests.weights is None else requests.weights
         out = np.zeros((len(requests), self.width), dtype=np.float32)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from greenflow_ray.datasets.features import TableFeatures
-from greenflow_ray.models.networks.din import Attention, pool
+from greenflow_ray.models.networks.attentive import Attention, pool
 from greenflow_ray.models.networks.network import TorchCorpusScorer, scorer_for
 from greenflow_ray.models.scorer import CorpusScorer, Scorer
 from greenflow_ray.ragged import Ragged

@@ -36,15 +36,12 @@ def layers(*widths: int) -> int:
 
 
 class Fit(Section):
-    """CPU-seconds of ``score`` as a sum: once a call, once a request of the batch, and once for each scored item.
-
-    ``error`` is the root mean square of the relative errors at the points that were timed.
-    """
+    """CPU-seconds of ``score`` as a sum: once a call, once a request of the batch, and once for each scored item."""
 
     per_call: float = Field(ge=0)
     per_request: float = Field(ge=0)
     per_item: float = Field(ge=0)
-    error: float = Field(ge=0)
+    error: float = Field(ge=0)  # root mean square of the relative errors at the points that were timed
 
     def seconds(self, items: int, sharing: int) -> float:
         """CPU-seconds of a request for ``items`` candidates where ``sharing`` requests share a call."""

@@ -77,10 +77,7 @@ class Network(nn.Module, ABC):
         return self.match(users, tuple(t.expand(len(users[0]), *t.shape) for t in tables))
 
     def training_step(self, inputs: UserInputs, candidates: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:  # noqa: ARG002
-        """Scores of ``candidates``, int64 ``[B, n]``, and an auxiliary loss where the architecture has one.
-
-        ``noise`` are uniformly drawn items, int64 ``[B, L]``, for the auxiliary loss.
-        """
+        """Scores of ``candidates`` ``[B, n]``; an auxiliary loss over random items, ``noise`` ``[B, L]``, if any."""
         tables = self.tables()
         return self.match(self.users(inputs, tables), pick(tables, candidates)), None
 

@@ -10,12 +10,10 @@ from pydantic import ValidationError
 from greenflow_ray.config import ModelConfig
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.errors import ArtifactError, ConfigError
-from greenflow_ray.models.networks.dien import Dien
-from greenflow_ray.models.networks.din import Din
-from greenflow_ray.models.networks.dssm import Dssm
+from greenflow_ray.models.networks.attentive import Dien, Din
 from greenflow_ray.models.networks.network import Network, TorchScorer, scorer_for
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes
-from greenflow_ray.models.networks.ydnn import Ydnn
+from greenflow_ray.models.networks.towers import Dssm, Ydnn
 from greenflow_ray.models.pool import catalog_digest
 from greenflow_ray.models.sealed import Manifest, fill, manifest_path, read_manifest, read_weights
 
@@ -65,10 +63,7 @@ def load_scorer(weights: Path, catalog: Catalog, **args: Any) -> TorchScorer:
 
 
 def resolve(model: ModelConfig) -> tuple[str, NetworkArgs]:
-    """Architecture and settings of a model: ``args.architecture``, or else what its name begins with.
-
-    Raises ConfigError for an unknown architecture or setting.
-    """
+    """Architecture (``args.architecture``, or what the name begins with) and settings. Raises ConfigError."""
     given = dict(model.args)
     name = given.pop("architecture", next((a for a in ARCHITECTURES if model.name.startswith(a)), None))
     if name not in ARCHITECTURES:

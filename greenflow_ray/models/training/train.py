@@ -31,10 +31,7 @@ CODE_VERSION = 1  # raised whenever the code of training or of a network changes
 
 @dataclass(frozen=True)
 class ModelRow:
-    """One line of the models' table (the paper's Table 1).
-
-    Costs are those in force, or what the model declares (0: nothing) as long as they have not been measured.
-    """
+    """One line of the models' table (the paper's Table 1): costs in force, or as declared until they are measured."""
 
     stage: str
     name: str

@@ -1,6 +1,6 @@
-"""DSSM, for recall: two towers, the item tower tabled, several interests a user; the whole corpus in one product.
+"""DSSM, for recall, and YoutubeDNN, for pre-ranking: towers of user and item, the item's tabled.
 
-A score is the best match of an item with one of the user's interest vectors. Ten interests of 64 numbers make an
+DSSM's score is the best match of an item with one of the user's interest vectors. Ten interests of 64 numbers make an
 item cost 1,280 FLOPs, a tenth of the paper's DSSM, spent where it pays: one matrix product over the corpus.
 """
 
@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from greenflow_ray.datasets.schema import Catalog
@@ -38,7 +38,7 @@ PRODUCTS = 1 << 18  # dot products held at once: about a mebibyte, which stays i
 
 
 class Dssm(Network):
-    """The network (Huang et al. 2013; several interests as in MIND, Li et al. 2019)."""
+    """DSSM (Huang et al. 2013; several interests as in MIND, Li et al. 2019)."""
 
     Args = DssmArgs
     args: DssmArgs
@@ -72,3 +72,43 @@ class Dssm(Network):
             for part in torch.split(interests, max(1, PRODUCTS // (interests.shape[1] * len(tables[0]))))
         ]
         return torch.cat(best).mul(self.scale)
+
+
+class YdnnArgs(NetworkArgs):
+    """Settings of YoutubeDNN: by default it sees content, context and popularity, not item identity."""
+
+    passes: int = Field(default=4, ge=1)
+    features: tuple[Feature, ...] = ("context", "history", "content", "popularity")
+    tower: int = Field(default=128, ge=1)
+    first: int = Field(default=96, ge=1)
+    second: int = Field(default=64, ge=1)
+
+    def flops(self, history: int) -> Flops:  # noqa: ARG002 - its mean costs nothing
+        """The first layer is split: its item half is tabled, its user half computed once a request."""
+        return Flops(layers(self.first, self.second, 1), layers(self.user_width, self.tower, self.first))
+
+
+class Ydnn(Network):
+    """YoutubeDNN (Covington et al. 2016), as a scorer of pairs: most of its first layer is looked up."""
+
+    Args = YdnnArgs
+    args: YdnnArgs
+
+    def __init__(self, args: YdnnArgs, sizes: Sizes, catalog: Catalog) -> None:
+        super().__init__(args, sizes, catalog)
+        self.user_tower = mlp(args.user_width, args.tower, args.first)
+        self.item_first = nn.Linear(args.item_width, args.first, bias=False)
+        self.head = mlp(args.first, args.second, 1)
+
+    def tables(self) -> Tensors:
+        """The item half of the first layer, and item vectors for histories."""
+        vectors = self.item_vectors()
+        return self.item_first(self.with_popularity(vectors)), vectors
+
+    def users(self, inputs: UserInputs, tables: Tensors) -> Tensors:
+        """The user half of the first layer, ``[B, first]``."""
+        return (self.user_tower(self.user_vector(inputs, F.embedding(inputs.history, tables[1]))),)
+
+    def match(self, users: Tensors, items: Tensors) -> Tensor:
+        """Join both halves, then the rest of the network."""
+        return torch.squeeze(self.head(F.relu(items[0] + users[0].unsqueeze(1))), -1)
