@@ -33,14 +33,13 @@ _ABOUT = ("name", "synthetic", "ordered", "seed", "digest")
 _CURE = "run `greenflow prepare` again"
 
 
-def file_sha256(path: Path, read: Callable[[int], None] | None = None) -> str:
+def file_sha256(path: Path, read: Callable[[int], None] = lambda _: None) -> str:
     """SHA-256 of a file's bytes, hexadecimal; ``read`` is told of bytes as they are read."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             sha.update(block)
-            if read is not None:
-                read(len(block))
+            read(len(block))
     return sha.hexdigest()
 
 

@@ -1,7 +1,4 @@
-"""Categorical features as token lists in one vocabulary of ``field=value`` names.
-
-Those of very many users or items are gathered column by column as arrays: no Python object for each row.
-"""
+"""Categorical features as tokens of one vocabulary of ``field=value`` names, gathered as arrays, column by column."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from greenflow_ray.config import Section
 from greenflow_ray.errors import ArtifactError
 from greenflow_ray.support.files import whole
 
-_CURE = "run `greenflow train` again"
+CURE = "run `greenflow train` again"
 
 
 class Manifest(Section):
@@ -59,9 +59,9 @@ def read_manifest(weights: Path, kind: type[M]) -> M:
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({type(error).__name__}); run `greenflow train` first") from error
     except ValidationError as error:
-        raise ArtifactError(f"{path}: not a {kind.KIND} manifest ({error.errors()[0]['msg']}); {_CURE}") from error
+        raise ArtifactError(f"{path}: not a {kind.KIND} manifest ({error.errors()[0]['msg']}); {CURE}") from error
     if manifest.schema_version != kind.SCHEMA:
-        raise ArtifactError(f"{path}: schema {manifest.schema_version}, this version reads {kind.SCHEMA}; {_CURE}")
+        raise ArtifactError(f"{path}: schema {manifest.schema_version}, this version reads {kind.SCHEMA}; {CURE}")
     return manifest
 
 
@@ -70,16 +70,16 @@ def read_weights(weights: Path, manifest: Manifest) -> dict[str, Tensor]:
     try:
         blob = weights.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{weights}: cannot be read ({type(error).__name__}); {_CURE}") from error
+        raise ArtifactError(f"{weights}: cannot be read ({type(error).__name__}); {CURE}") from error
     found, told = hashlib.sha256(blob).hexdigest(), manifest_path(weights).name
     if found != manifest.sha256:
-        raise ArtifactError(f"{weights}: SHA-256 is {found[:12]}…, {told} says {manifest.sha256[:12]}…; {_CURE}")
+        raise ArtifactError(f"{weights}: SHA-256 is {found[:12]}…, {told} says {manifest.sha256[:12]}…; {CURE}")
     try:
         tensors: dict[str, Tensor] = parse_tensors(blob)
     except SafetensorError as error:
         raise _misfit(weights, error) from error
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
-        raise ArtifactError(f"{weights}: holds values that are not finite; {_CURE}")
+        raise ArtifactError(f"{weights}: holds values that are not finite; {CURE}")
     return tensors
 
 
@@ -104,4 +104,4 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], weights: Path) -> No
 
 
 def _misfit(weights: Path, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{weights}: does not fit its manifest ({' '.join(str(error).split())[:120]}); {_CURE}")
+    return ArtifactError(f"{weights}: does not fit its manifest ({' '.join(str(error).split())[:120]}); {CURE}")

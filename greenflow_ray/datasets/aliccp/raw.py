@@ -86,28 +86,27 @@ class Gathered:
         )
 
 
-def skeletons(path: Path) -> list[Path]:
-    """The raw impressions of a folder, train before test; a file may be named directly. Empty: there are none."""
-    if path.is_file():
-        return [path] if path.name.startswith("sample_skeleton") else []
-    return sorted(path.glob("sample_skeleton*.csv"), key=lambda p: ("train" not in p.name, p.name))
+def pairs(path: Path) -> list[tuple[Path, Path]]:
+    """Raw impressions of a folder, or the file named, with their common features, train before test; empty: none.
 
-
-def common_file(skeleton: Path) -> Path:
-    """The common features that belong to ``skeleton``. Raises DataError if they are missing."""
-    path = skeleton.with_name(skeleton.name.replace("sample_skeleton", "common_features", 1))
-    if not path.is_file():
-        raise DataError(f"{path}: missing; {skeleton.name} refers to it for the users' side: put it beside")
-    return path
+    Raises DataError if the common features are missing.
+    """
+    found = [path] if path.is_file() else sorted(path.glob("*.csv"), key=lambda p: ("train" not in p.name, p.name))
+    out = []
+    for skeleton in (file for file in found if file.name.startswith("sample_skeleton")):
+        common = skeleton.with_name(skeleton.name.replace("sample_skeleton", "common_features", 1))
+        if not common.is_file():
+            raise DataError(f"{common}: missing; {skeleton.name} refers to it for the users' side: put it beside")
+        out.append((skeleton, common))
+    return out
 
 
 def read_raw(path: Path, progress: Progress = silent) -> Interactions:
     """Stream the raw files. Memory grows with clicks, and with the users and items that have one, not with rows."""
-    files = skeletons(path)
-    pairs = [(skeleton, common_file(skeleton)) for skeleton in files]
-    meter = Meter([file for pair in pairs for file in pair], progress, "data: reading Ali-CCP's raw files")
+    files = pairs(path)
+    meter = Meter([file for pair in files for file in pair], progress, "data: reading Ali-CCP's raw files")
     gathered = Gathered()
-    for skeleton, common in pairs:
+    for skeleton, common in files:
         items, owners = _impressions(skeleton, gathered, meter)
         places = {key: place for place, key in enumerate(dict.fromkeys(owners))}
         users = _common(common, places, gathered, meter)[[places[key] for key in owners]]

@@ -34,13 +34,13 @@ _SHAPE = "click,purchase,101,…,205,… in numbers"
 
 def source_files(path: Path) -> list[Path]:
     """Files that decide what :func:`read` returns, raw files first; empty: no Ali-CCP in a shape we know."""
-    raws = [file for skeleton in raw.skeletons(path) for file in (skeleton, raw.common_file(skeleton))]
+    raws = [file for pair in raw.pairs(path) for file in pair]
     return raws or ([path] if _is_inline(path) else _tables(path))
 
 
 def read(path: Path, progress: Progress = silent) -> Interactions:
     """Read whichever shape ``path`` holds. Raises DataError naming file, line and cure."""
-    if raw.skeletons(path):
+    if raw.pairs(path):
         return raw.read_raw(path, progress)
     return raw.read_inline(path, progress) if _is_inline(path) else _read_tables(path, progress)
 

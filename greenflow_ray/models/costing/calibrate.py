@@ -86,19 +86,18 @@ def calibrate(
                 points = make_points(score, features, chosen, candidates, mine, sharing)
                 seconds, standards = time_points(points, standard, clock, told(model.name))
                 references.append(standards)
-                measured.append(
-                    ModelCosts(
-                        stage=stage.name,
-                        name=model.name,
-                        key=keys[model.name],
-                        sizes=mine,
-                        sharing=sharing,
-                        declared=declared(scorer, model.name),
-                        counted=counted(points, sharing),
-                        timed=Flops(0, 0),  # until the reference's rate is known
-                        fit=fit(points, seconds),
-                    )
+                found = ModelCosts(
+                    stage=stage.name,
+                    name=model.name,
+                    key=keys[model.name],
+                    sizes=mine,
+                    sharing=sharing,
+                    declared=declared(scorer, model.name),
+                    counted=counted(points, sharing),
+                    timed=Flops(0, 0),  # until the reference's rate is known
+                    fit=fit(points, seconds),
                 )
+                measured.append(found)
             candidates = following
     rate = standard.flops / float(np.median(np.concatenate(references)))
     models = (m.model_copy(update={"timed": m.fit.flops(sharing, rate)}) for m in measured)

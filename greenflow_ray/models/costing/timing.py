@@ -119,10 +119,8 @@ def one_thread() -> Iterator[None]:
 
 def machine() -> dict[str, str]:
     """What figures of time depend on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return {
         "processor": next(named, platform.processor() or platform.machine()),

@@ -76,10 +76,7 @@ class DinArgs(AttentiveArgs):
 
 
 class Attentive(Network):
-    """What DIN and DIEN share: attention over the history, and a final network over what it pools.
-
-    The final network's first layer is split: the item's part is tabled, the user's part computed once a request.
-    """
+    """What DIN and DIEN share: attention, and a final network whose first layer's item and user parts are split off."""
 
     def __init__(self, args: AttentiveArgs, sizes: Sizes, catalog: Catalog) -> None:
         super().__init__(args, sizes, catalog)

@@ -158,14 +158,11 @@ class TorchScorer:
         return self.network.users(inputs, self.tables)
 
     def score(self, requests: RequestBatch, candidates: Ragged) -> F32:
-        """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``.
-
-        Requests with equally many candidates are matched together, as dense blocks: a batch holds few distinct item
-        scales, and no work is spent on padding.
-        """
+        """Scores of ``candidates`` (item indices, one row a request), float32 ``[total]``."""
         out = np.empty(len(candidates.values), dtype=np.float32)
         if not len(out):
             return out
+        # Requests with equally many candidates are matched together: no work is spent on padding.
         items = torch.from_numpy(candidates.values.astype(np.int64))
         with torch.inference_mode():
             users = self._users(requests)

@@ -15,10 +15,9 @@ from greenflow_ray.models.networks.network import Network, TorchScorer, scorer_f
 from greenflow_ray.models.networks.tensors import NetworkArgs, Sizes
 from greenflow_ray.models.networks.towers import Dssm, Ydnn
 from greenflow_ray.models.pool import catalog_digest
-from greenflow_ray.models.sealed import Manifest, fill, manifest_path, read_manifest, read_weights
+from greenflow_ray.models.sealed import CURE, Manifest, fill, manifest_path, read_manifest, read_weights
 
 ARCHITECTURES: dict[str, type[Network]] = {"dssm": Dssm, "ydnn": Ydnn, "din": Din, "dien": Dien}
-_CURE = "run `greenflow train` again"
 
 
 class ModelManifest(Manifest):
@@ -51,11 +50,11 @@ def load_scorer(weights: Path, catalog: Catalog, **args: Any) -> TorchScorer:
     manifest = read_manifest(weights, ModelManifest)
     tensors = read_weights(weights, manifest)
     if manifest.catalog != catalog_digest(catalog):
-        raise ArtifactError(f"{weights}: trained for another corpus than the prepared data's; {_CURE}")
+        raise ArtifactError(f"{weights}: trained for another corpus than the prepared data's; {CURE}")
     given = {k: v for k, v in args.items() if k != "architecture"}
     trained = _parsed(manifest.architecture, manifest.args, str(manifest_path(weights)))
     if _parsed(manifest.architecture, {**manifest.args, **given}, str(weights)) != trained:
-        raise ArtifactError(f"{weights}: trained with other args than the configuration's; {_CURE}")
+        raise ArtifactError(f"{weights}: trained with other args than the configuration's; {CURE}")
     sizes = Sizes(len(catalog), len(catalog.vocabulary), manifest.user_tokens, manifest.history_length)
     network = ARCHITECTURES[manifest.architecture](trained, sizes, catalog)
     fill(network, tensors, weights)

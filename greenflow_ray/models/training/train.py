@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from greenflow_ray.models.training import artifacts
 from greenflow_ray.models.training.factors import click_factors
 from greenflow_ray.models.training.sampling import Batch, Sampler, evaluation_pairs
 from greenflow_ray.ragged import Ragged
+from greenflow_ray.support.keep import digest
 from greenflow_ray.support.progress import Progress, silent
 
 CODE_VERSION = 1  # raised whenever the code of training or of a network changes what weights mean; part of every digest
@@ -94,11 +94,9 @@ def _train_one(
 ) -> ModelRow:
     architecture, args = artifacts.resolve(model)
     weights = pool.weights_path(config, model)
-    digest = hashlib.sha256(
-        f"{CODE_VERSION} {dataset.digest} {config.digest('training', 'seed', 'history_length')} {architecture} "
-        f"{model.name} {args.model_dump_json()}".encode()
-    ).hexdigest()
-    held = kept = None if force else sealed.held(weights, artifacts.ModelManifest, digest)
+    settings = f"{config.digest('training', 'seed', 'history_length')} {architecture} {model.name}"
+    key = digest(f"{CODE_VERSION} {dataset.digest} {settings} {args.model_dump_json()}")
+    held = kept = None if force else sealed.held(weights, artifacts.ModelManifest, key)
     if held is None:
         clicks = storage.load_clicks(config.paths.data, Split.TRAIN)
         network = fit(config, dataset, clicks, architecture, args, report)
@@ -110,7 +108,7 @@ def _train_one(
             args=args.model_dump(mode="json"),
             history_length=network.sizes.history,
             user_tokens=network.sizes.user_tokens,
-            digest=digest,
+            digest=key,
             catalog=pool.catalog_digest(dataset.catalog),
             data=dataset.digest,
             flops_per_item=network.flops.per_item,

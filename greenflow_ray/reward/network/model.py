@@ -67,18 +67,17 @@ def layout(space: ChainSpace) -> tuple[StageLayout, ...]:
         parents = np.array([int(np.flatnonzero((previous == row[:-1]).all(axis=1))[0]) for row in prefixes])
         tuples, earlier = np.unique(scale[:, :k], axis=0, return_inverse=True)
         codes = [np.arange(1, len(s.scales)) <= tuples[:, [i]] for i, s in enumerate(space.stages[:k])]
-        stages.append(
-            StageLayout(
-                parents=parents,
-                models=prefixes[:, -1].astype(np.int64),
-                pool=len(stage.pool),
-                scales=len(stage.scales),
-                codes=np.concatenate([np.zeros((len(tuples), 0)), *codes], axis=1, dtype=np.float32),
-                prefix=np.asarray(prefix, dtype=np.int64).reshape(-1),
-                scale=scale[:, k].astype(np.int64),
-                earlier=np.asarray(earlier, dtype=np.int64).reshape(-1),
-            )
+        found = StageLayout(
+            parents=parents,
+            models=prefixes[:, -1].astype(np.int64),
+            pool=len(stage.pool),
+            scales=len(stage.scales),
+            codes=np.concatenate([np.zeros((len(tuples), 0)), *codes], axis=1, dtype=np.float32),
+            prefix=np.asarray(prefix, dtype=np.int64).reshape(-1),
+            scale=scale[:, k].astype(np.int64),
+            earlier=np.asarray(earlier, dtype=np.int64).reshape(-1),
         )
+        stages.append(found)
         previous = prefixes.astype(np.int64)
     return tuple(stages)
 
