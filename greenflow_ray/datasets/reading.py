@@ -101,10 +101,8 @@ def rows(
         held = header(path, delimiter)
         if held == [""]:
             raise DataError(f"{path}: empty; expected a header and lines like {shape!r}")
-        for name in wanted:
-            if name not in held:
-                among = ", ".join(held)[:120]
-                raise DataError(f"{path}: line 1: no column {name!r} among {among}; add it to the header")
+        for name in (name for name in wanted if name not in held):
+            raise DataError(f"{path}: line 1: no column {name!r} among {', '.join(held)[:120]}; add it to the header")
     elif not path.is_file() or path.stat().st_size == 0:
         raise empty(path, shape)
     any_row = False

@@ -36,19 +36,12 @@ class Split(IntEnum):
 
 @dataclass(frozen=True)
 class Catalog:
-    """The corpus.
+    """The corpus."""
 
-    Attributes:
-        item_ids: the outside world's id of every item, int64 ``[n_items]``; everywhere else an item is its index.
-        tokens: content tokens of every item (category, genre, shop, …), several a field allowed.
-        vocabulary: readable name of every content token, ``field=value``.
-        popularity: share of *training* users who clicked the item, float32 ``[n_items]``.
-    """
-
-    item_ids: I64
-    tokens: Ragged
-    vocabulary: tuple[str, ...]
-    popularity: F32
+    item_ids: I64  # the outside world's id of every item, int64 ``[n_items]``; everywhere else an item is its index
+    tokens: Ragged  # content tokens of every item (category, genre, shop, …), several a field allowed
+    vocabulary: tuple[str, ...]  # readable name of every content token, ``field=value``
+    popularity: F32  # share of *training* users who clicked the item, float32 ``[n_items]``
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -60,25 +53,15 @@ class Catalog:
 
 @dataclass(frozen=True)
 class Users:
-    """What models may know of users.
+    """What models may know of users."""
 
-    Attributes:
-        user_ids: the outside world's id, int64 ``[n]``, strictly increasing.
-        split: :class:`Split` of every user, int8 ``[n]``.
-        tokens: context tokens of every user (gender, age, …).
-        vocabulary: readable name of every context token, ``field=value``.
-        history: item indices clicked in the past, oldest first.
-        since: time of the oldest event, in the source's unit, int64 ``[n]``; 0 where times are unknown.
-        weights: how much each context token counts, float32 aligned with ``tokens.values``; None: all one.
-    """
-
-    user_ids: I64
-    split: I8
-    tokens: Ragged
-    vocabulary: tuple[str, ...]
-    history: Ragged
-    since: I64
-    weights: F32 | None = None
+    user_ids: I64  # the outside world's id, int64 ``[n]``, strictly increasing
+    split: I8  # :class:`Split` of every user, int8 ``[n]``
+    tokens: Ragged  # context tokens of every user (gender, age, …)
+    vocabulary: tuple[str, ...]  # readable name of every context token, ``field=value``
+    history: Ragged  # item indices clicked in the past, oldest first
+    since: I64  # time of the oldest event, in the source's unit, int64 ``[n]``; 0 where times are unknown
+    weights: F32 | None = None  # how much each of ``tokens.values`` counts, float32 aligned with them; None: all one
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -115,21 +98,13 @@ class Dataset:
 
 @dataclass(frozen=True)
 class RequestBatch:
-    """Features of a batch of requests, as scorers and the reward model see them.
+    """Features of a batch of requests, as scorers and the reward model see them."""
 
-    Attributes:
-        user_ids: int64 ``[B]`` as the caller gave them.
-        known: whether the user is known; an unknown one has no context and no history, bool ``[B]``.
-        tokens: context tokens, one row a request.
-        history: item indices, oldest first, whole (a model keeps its own most recent part).
-        weights: how much each context token counts, float32 aligned with ``tokens.values``; None: all one.
-    """
-
-    user_ids: I64
-    known: Mask
-    tokens: Ragged
-    history: Ragged
-    weights: F32 | None = None
+    user_ids: I64  # int64 ``[B]`` as the caller gave them
+    known: Mask  # whether the user is known; an unknown one has no context and no history, bool ``[B]``
+    tokens: Ragged  # context tokens, one row a request
+    history: Ragged  # item indices, oldest first, whole (a model keeps its own most recent part)
+    weights: F32 | None = None  # how much each of ``tokens.values`` counts, float32 aligned with them; None: all one
 
     def __len__(self) -> int:
         return len(self.user_ids)

@@ -118,12 +118,11 @@ def _users(path: Path) -> dict[int, list[str]]:
     delimiter = "::" if grouped else "|"
     for number, row in _lines(path, 5, delimiter, shape):
         told = dict(zip(shape.split(delimiter), row, strict=True))
-        age = told["age"]
+        told["region"] = told["zip"][:1]
         if not grouped:
-            if not _is_id(age):
-                raise DataError(f"{path}: line {number}: age {age[:20]!r} is no number; mend the line")
-            age = str(AGES[max(0, bisect_right(AGES, int(age)) - 1)])
-        told |= {"age": age, "region": told["zip"][:1]}
+            if not _is_id(told["age"]):
+                raise DataError(f"{path}: line {number}: age {told['age'][:20]!r} is no number; mend the line")
+            told["age"] = str(AGES[max(0, bisect_right(AGES, int(told["age"])) - 1)])
         out[int(told["user"])] = [f"{name}={told[name]}" for name in ("gender", "age", "occupation", "region")]
     return out
 

@@ -104,9 +104,8 @@ def _schema(path: Path) -> Any:
 def _batches(path: Path, names: list[str], meter: Meter) -> Iterator[tuple[Any, int]]:
     """Record batches, each with the number of its first row, from 1."""
     held = _schema(path).names
-    for name in names:
-        if name not in held:
-            raise DataError(f"{path}: no column {name!r} among {', '.join(held)[:120]}; add or rename it")
+    for name in (name for name in names if name not in held):
+        raise DataError(f"{path}: no column {name!r} among {', '.join(held)[:120]}; add or rename it")
     first = 1
     try:
         file = pq.ParquetFile(path)

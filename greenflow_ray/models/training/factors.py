@@ -10,11 +10,7 @@ from greenflow_ray.datasets.schema import F32, I64, Clicks, Dataset
 
 
 def click_factors(dataset: Dataset, clicks: Clicks, width: int) -> F32:
-    """:func:`item_factors` of the users in ``clicks`` (training users: nobody else's clicks may count).
-
-    Which items are clicked together, known before the first step: identity embeddings start here, and need a fraction
-    of the epochs.
-    """
+    """:func:`item_factors` of ``clicks``' users, training ones only: identity embeddings that begin so learn faster."""
     n = len(dataset.catalog)
     history = dataset.users.history.take(clicks.users)
     keys = np.concatenate([r.row_ids * n + r.values for r in (history, clicks.items)])
