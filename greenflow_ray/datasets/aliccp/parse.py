@@ -19,7 +19,7 @@ from greenflow_ray.datasets.schema import F32, I64, Mask
 from greenflow_ray.errors import DataError
 
 _CUT_OFF = "the line is cut off: mend it or download the file again"
-_FIELD = re.compile(r"([0-9]{1,7})(?:_([0-9]{1,2}))?")
+_FIELD = re.compile(r"([0-9]{1,7})(?:_([0-9]{1,2}))?:")
 _TYPES = {"field": pa.dictionary(pa.int32(), pa.string()), "id": pa.int64(), "value": pa.float64()}
 
 
@@ -103,24 +103,24 @@ def features(path: Path, lines: Lines, chosen: I64, style: Style, announced: int
     told = [] if announced is None else lines.column(announced, chosen)
     for number, text, count in zip(numbers, told, counts, strict=False):
         if not text.isdigit() or int(text[:19]) > count:
-            raise DataError(f"{path}: line {number}: announces {_shown(text)} features, holds {count}; {_CUT_OFF}")
+            raise DataError(f"{path}: line {number}: announces {_shown(text[:20])} features, holds {count}; {_CUT_OFF}")
     found = _parsed(lists, style, sum(counts))
     if found is None:  # which one? slowly, for this happens once
         row = next(row for row, listed in enumerate(lists) if _parsed([listed], style, counts[row]) is None)
         parts = lists[row].split(style.between)
         bad = next((k for k, part in enumerate(parts) if _parsed([part], style, 1) is None), 0)
-        rest = _shown(style.between.join(parts[bad:]))
+        rest = _shown(style.between.join(parts[bad - (parts[bad:] == [b""]) :]))  # of an open end, what is before it
         raise DataError(f"{path}: line {numbers[row]}: expected {style.shape}, found {rest}; mend the line")
     return Features(np.repeat(np.arange(len(chosen), dtype=np.int64), counts), *found)
 
 
 def _parsed(lists: Sequence[bytes], style: Style, total: int) -> tuple[I64, I64, F32] | None:
     """Fields, ids and values of all features; None if one is malformed, or they are not ``total``."""
-    exchange = bytes.maketrans(style.between + style.within, b"\n".ljust(1 + len(style.within), b"\t"))
-    text = b"\n".join(lists).translate(exchange)
+    text = b"\n".join(lists).replace(style.within[:1], b":\t")  # the colon tells a field's end from an id's
+    text = text.translate(bytes.maketrans(style.between + style.within[1:], b"\n\t"[: len(style.within)]))
     if total == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    if text.translate(None, b"0123456789_.eE+-\t\n"):  # the reader takes more: spaces, 0x10, nan
+    if b":\t-" in text or text.translate(None, b"0123456789_:.eE+-\t\n"):  # the reader takes more: -1, 0x10, nan
         return None
     try:
         found = csv.read_csv(
@@ -134,7 +134,7 @@ def _parsed(lists: Sequence[bytes], style: Style, total: int) -> tuple[I64, I64,
     fields, ids = found["field"].combine_chunks(), found["id"].to_numpy()
     values = found["value"].to_numpy() if "value" in found.column_names else np.ones(len(ids))
     names = [_FIELD.fullmatch(name) for name in fields.dictionary.to_pylist()]
-    if len(ids) != total or None in names or ids.min() < 0 or not (np.abs(values) < 3e38).all():
+    if len(ids) != total or None in names or not (np.abs(values) < 3e38).all():
         return None
     codes = np.array([int(name[1]) * 100 + int(name[2] or 0) for name in names if name is not None], dtype=np.int64)
     return codes[fields.indices.to_numpy()], ids, values.astype(np.float32)
