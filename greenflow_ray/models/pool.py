@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from greenflow_ray.chains import ChainSpace, ModelCost, Stage
-from greenflow_ray.config import TRAINED, CascadeConfig, ModelConfig
+from greenflow_ray.config import TRAINED, UNRANKED, CascadeConfig, ModelConfig
 from greenflow_ray.datasets.schema import Catalog
 from greenflow_ray.datasets.storage import file_sha256
 from greenflow_ray.errors import ArtifactError, ConfigError
@@ -84,6 +84,8 @@ def fingerprint(config: CascadeConfig, model: ModelConfig) -> str:
 
     Of a model with a factory of its own also the factory, its arguments, and the checksum of the factory's module.
     """
+    if model.factory == UNRANKED:  # there is no model, whatever its module says
+        return digest(UNRANKED)
     weights = weights_path(config, model)
     files = sorted(f for f in weights.rglob("*") if f.is_file()) if weights.is_dir() else [weights]
     held = [file_sha256(file) for file in files if file.exists()]

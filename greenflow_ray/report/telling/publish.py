@@ -11,7 +11,7 @@ from greenflow_ray.config import RunPaths
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.charts import emissions, outcomes, timeline
 from greenflow_ray.report.contents import Report, load
-from greenflow_ray.report.telling import words
+from greenflow_ray.report.telling import sentences
 from greenflow_ray.viz import pages
 from greenflow_ray.viz.style import number, si
 
@@ -24,23 +24,23 @@ def render(report: Report, equal: ArmResult, greenflow: ArmResult, tuned: ArmRes
     return pages.render(
         "report/report.html.jinja",
         report=report,
-        headline=words.headline(report),
-        cards=words.cards(report),
+        headline=sentences.headline(report),
+        cards=sentences.cards(report),
         spend=timeline.spend_and_price(report, equal, greenflow),
-        budget=words.budget_lines(report),
+        budget=sentences.budget_lines(report),
         bought=outcomes.bought(report) if shown is None else outcomes.frontier(report, shown, greenflow),
-        phases="".join(f" {line[0].upper()}{line[1:]}." for line in words.phase_lines(report)),
+        phases="".join(f" {line[0].upper()}{line[1:]}." for line in sentences.phase_lines(report)),
         chains=outcomes.chain_mix(arms),
         replicas=timeline.replicas(report, report.arms.greenflow.duration_seconds),
-        still=words.replica_line(report),
+        still=sentences.replica_line(report),
         latency=outcomes.latency(arms),
-        slower={q: words.latency_line(report, q) for q in ("p50", "p99") if report.saving.latency_seconds},
+        slower={q: sentences.latency_line(report, q) for q in ("p50", "p99") if report.saving.latency_seconds},
         carbon=emissions.carbon(report) if watched else None,
         energy=emissions.energy(report) if watched else None,
-        deployments=words.deployments(report),
-        arms=[(*row[:-2], pages.stacked(row[-2], row[-1])) for row in words.arms(report)],
-        against=words.against_lines(report),
-        arms_note=words.arms_note(report),
+        deployments=sentences.deployments(report),
+        arms=[(*row[:-2], pages.stacked(row[-2], row[-1])) for row in sentences.arms(report)],
+        against=sentences.against_lines(report),
+        arms_note=sentences.arms_note(report),
         models=[(m.stage, m.name, si(m.flops_per_item), number(m.auc)) for m in report.models],
         reward=[(name, f"{value:.4g}") for name, value in report.reward.items()],
     )
@@ -58,7 +58,7 @@ def save_png(report: Report, equal: ArmResult, greenflow: ArmResult, path: Path 
     """Write spend against budget and price over time to ``path``, for a README or a message."""
     data = f"{report.dataset}, synthetic data" if report.synthetic else report.dataset
     picture = timeline.spend_and_price(report, equal, greenflow)
-    picture.save_png(path, title=f"{words.headline(report)} ({data})")
+    picture.save_png(path, title=f"{sentences.headline(report)} ({data})")
 
 
 def rebuild(run: Path | str) -> Path:
@@ -77,12 +77,12 @@ def print_report(report: Report, console: Console, page: Path | str) -> None:
     table.add_column("")
     for name in (*report.arms.played, "change"):
         table.add_column(name, justify="right")
-    for *cells, _ in words.arms(report):
+    for *cells, _ in sentences.arms(report):
         table.add_row(*cells)
     console.print(table)
-    for tell in (words.against_lines, words.budget_lines, words.phase_lines, words.own_line):
+    for tell in (sentences.against_lines, sentences.budget_lines, sentences.phase_lines, sentences.own_line):
         for line in tell(report):
             console.print(line, markup=False, highlight=False)
     for note in report.notes:
         console.print(f"• {note}", style="dim", markup=False, highlight=False)
-    console.print(words.last_line(report, page), style="bold", markup=False, highlight=False, soft_wrap=True)
+    console.print(sentences.last_line(report, page), style="bold", markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from greenflow_ray.loadtest import mix
 from greenflow_ray.loadtest.result import ArmResult
 from greenflow_ray.report.build import build_report
 from greenflow_ray.report.contents import Moment, Report
-from greenflow_ray.report.telling import publish, words
+from greenflow_ray.report.telling import publish, sentences
 from greenflow_ray.viz import style
 from tests.viz.pages import Checker, browsed, outside_scripts
 
@@ -124,7 +124,7 @@ def test_page_of_a_run_in_which_nothing_worked(arms: Arms) -> None:
     report = build_report(dead[0], dead[1], dataset="d", synthetic=False, seed=0)
     html = publish.render(report, dead[0], dead[1])
     assert "none was reported" in html
-    assert "Nothing to compare" in words.last_line(report, "x.html")
+    assert "Nothing to compare" in sentences.last_line(report, "x.html")
 
 
 def test_page_is_made_again_from_what_a_run_left(report: Report, arms: Arms, html: str, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_terminal_says_what_moved(steered: Report) -> None:
 
 def test_terminal_does_not_hide_that_more_was_spent(report: Report) -> None:
     worse = report.model_copy(update={"saving": report.saving.model_copy(update={"flops": -0.1})})
-    assert words.last_line(worse, "x").startswith("10.0 % of the FLOPs MORE spent")
+    assert sentences.last_line(worse, "x").startswith("10.0 % of the FLOPs MORE spent")
 
 
 def test_picture_is_a_png(report: Report, arms: Arms, tmp_path: Path) -> None:
