@@ -266,7 +266,8 @@ def test_a_killed_ranker_degrades_until_it_is_back_and_no_request_fails(running:
         victim.kill()
         victim.wait(timeout=PATIENCE_S)
         answer = running.recommend({"user_id": 3})
-        assert answer["receipt"]["reason"] == "ranking_unavailable"
+        # A quick machine has a new replica up before the retry's patience ends, and then nothing is lost.
+        assert answer["receipt"]["reason"] in ("ranking_unavailable", None)
         assert len(answer["items"]) == 5
         deadline = time.monotonic() + PATIENCE_S
         while answer["receipt"]["degraded"] and time.monotonic() < deadline:
