@@ -16,12 +16,7 @@ CELLS = 4_000_000
 
 
 def saving_interval(
-    user_id: npt.NDArray[np.int64],
-    equal: Array,
-    greenflow: Array,
-    rng: np.random.Generator,
-    *,
-    draws: int = 2000,
+    user_id: npt.NDArray[np.int64], equal: Array, greenflow: Array, rng: np.random.Generator, *, draws: int = 2000
 ) -> Interval | None:
     """Percentile interval of 1 − Σ greenflow ÷ Σ equal, users drawn with replacement, both arms' rows together.
 
@@ -33,12 +28,7 @@ def saving_interval(
 
 
 def ratio_interval(
-    user_id: npt.NDArray[np.int64],
-    over: Array,
-    under: Array,
-    rng: np.random.Generator,
-    *,
-    draws: int = 2000,
+    user_id: npt.NDArray[np.int64], over: Array, under: Array, rng: np.random.Generator, *, draws: int = 2000
 ) -> Interval | None:
     """Percentile interval of Σ over ÷ Σ under, whole users drawn; e.g. clicks per request with ``under`` of ones.
 

@@ -13,15 +13,10 @@ MICRO = 1_000_000
 
 @dataclass(frozen=True)
 class Attribution:
-    """Energy of one window by whom it was spent for, in whole microjoules, so that sums are exact.
+    """Energy of one window by whom it was spent for, in whole microjoules, so that sums are exact."""
 
-    Attributes:
-        microjoules: by name (a deployment, model instance, stage, chain or arm).
-        unattributed: the rest: other processes, idling, what nobody can be charged for.
-    """
-
-    microjoules: Mapping[str, int]
-    unattributed: int
+    microjoules: Mapping[str, int]  # by name: a deployment, model instance, stage, chain or arm
+    unattributed: int  # the rest: other processes, idling, what nobody can be charged for
 
     @property
     def total(self) -> int:

@@ -71,14 +71,12 @@ class PowerModel:
     @property
     def fixed(self) -> float | None:
         """Watts of serving without any FLOPs; None while unknown."""
-        line = self._line()
-        return None if line is None else line[0]
+        return (self._line() or (None, None))[0]
 
     @property
     def per_flop(self) -> float | None:
         """Joules of one more FLOP; None while unknown."""
-        line = self._line()
-        return None if line is None else line[1]
+        return (self._line() or (None, None))[1]
 
     def watts(self, flops_per_second: float) -> float:
         """Watts of serving at this load. Raises ResourceProblem while not ``known``."""
@@ -98,12 +96,9 @@ class PowerModel:
         return self._traffic_s >= ENOUGH_S and self._busy["watts"] > LEAST * self._busy["flops"] > 0
 
     def _told(self) -> tuple[float, float]:
-        line = self._line()
-        if line is None:
-            raise ResourceProblem(
-                "power model: nothing is known yet; serve some traffic, or set energy.joules_per_flop"
-            )
-        return line
+        if line := self._line():
+            return line
+        raise ResourceProblem("power model: nothing is known yet; serve some traffic, or set energy.joules_per_flop")
 
     def _line(self) -> tuple[float, float] | None:
         """Fixed part and slope (above 0), None while unknown."""
@@ -112,7 +107,6 @@ class PowerModel:
         return None if self._prior is None else (0.0, self._prior)
 
     def _fit(self) -> tuple[float, float]:
-        """Fixed part and slope from the sums."""
         quiet, busy = self._quiet, self._busy
         part = min(1.0, busy["seconds"] / quiet["seconds"]) if quiet["seconds"] > 0 else 0.0
         n, f, w, ff, fw = (busy[name] + part * quiet[name] for name in _SUMS)

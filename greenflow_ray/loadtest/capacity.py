@@ -15,12 +15,12 @@ LEAST, MOST = 0.25, 20_000.0
 
 @dataclass(frozen=True)
 class Step:
-    """One rate and what became of it; ``why`` says what was missed, empty: nothing."""
+    """One rate and what became of it."""
 
     rate: float
     p99_s: float
     errors: int
-    why: str
+    why: str  # what was missed; empty: nothing
 
     @property
     def held(self) -> bool:
@@ -30,17 +30,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        rate: the greatest that was held, requests a second; 0: none was.
-        limit_s: the p99 that had to be kept.
-        steps: every rate that was tried, in order.
-    """
-
-    rate: float
-    limit_s: float
-    steps: tuple[Step, ...]
+    rate: float  # the greatest that was held, requests a second; 0: none was
+    limit_s: float  # the p99 that had to be kept
+    steps: tuple[Step, ...]  # every rate that was tried, in order
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able."""
@@ -68,8 +62,7 @@ def find(play: Callable[[float], ArmResult], limit_s: float, start: float = 10.0
     if not (limit_s > 0 and LEAST <= start <= MOST and precision > 1):
         raise DataError(f"capacity: limit_s {limit_s}, start {start}, precision {precision}: give positive numbers")
     steps: list[Step] = []
-    held, missed = 0.0, 0.0
-    rate = start
+    rate, held, missed = start, 0.0, 0.0
     while LEAST <= rate <= MOST and not (held and missed and missed / held <= precision):
         steps.append(judge(rate, play(rate), limit_s))
         held, missed = (rate, missed) if steps[-1].held else (held, rate)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import Clicks
+from greenflow_ray.datasets.schema import I64, Clicks
 from greenflow_ray.errors import DataError
 from greenflow_ray.loadtest.result import Requests
 
@@ -19,12 +19,7 @@ class Judge:
     It lives in the client alone: no part of the server can see these clicks before it has answered.
     """
 
-    def __init__(
-        self,
-        clicks: Clicks | None,
-        user_ids: npt.NDArray[np.int64] | None = None,
-        item_ids: npt.NDArray[np.int64] | None = None,
-    ) -> None:
+    def __init__(self, clicks: Clicks | None, user_ids: I64 | None = None, item_ids: I64 | None = None) -> None:
         """``user_ids`` and ``item_ids`` translate the rows of ``clicks``; without them rows are taken as ids."""
         self._held: dict[int, frozenset[int]] = {}
         if clicks is None:
@@ -50,35 +45,28 @@ class Judge:
 class Receipts:
     """Writes answers into the columns of a result; malformed ones are marked, never raised."""
 
-    def __init__(self, requests: Requests, chains: Mapping[str, int]) -> None:
+    def __init__(self, requests: Requests, chains: Iterable[str]) -> None:
         self._columns = requests
-        self._chains = chains
-        self.reasons: list[str] = []
-
-    def reason(self, text: str) -> int:
-        """Index of a reason's text, which is remembered."""
-        if text not in self.reasons:
-            self.reasons.append(text)
-        return self.reasons.index(text)
+        self._chains = {chain: j for j, chain in enumerate(chains)}
+        self.reasons: dict[str, int] = {}  # index of each text
 
     def write(self, row: int, answer: Any) -> list[int] | None:
         """Fill ``row`` from an answer and return its items, or None if it is not an answer as documented."""
-        columns = self._columns
         try:
             receipt = answer["receipt"]
             items = [int(item) for item in answer["items"]]
-            flops, version = np.int64(receipt["flops"]), np.int64(receipt["price_version"])
-            chain = self._chains.get(str(receipt["chain"]), -1)
-            price = receipt["price"]
-            degraded, reason = bool(receipt["degraded"]), receipt["reason"]
-            price = float("nan") if price is None else float(price)
+            price, reason = receipt["price"], receipt["reason"]
+            values = {
+                "flops": np.int64(receipt["flops"]),
+                "price_version": np.int64(receipt["price_version"]),
+                "chain": self._chains.get(str(receipt["chain"]), -1),
+                "price": math.nan if price is None else float(price),
+                "degraded": bool(receipt["degraded"]),
+            }
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
-        columns.flops[row] = flops
-        columns.price_version[row] = version
-        columns.chain[row] = chain
-        columns.price[row] = price
-        columns.degraded[row] = degraded
         if reason is not None:
-            columns.reason[row] = self.reason(str(reason))
+            values["reason"] = self.reasons.setdefault(str(reason), len(self.reasons))
+        for column, value in values.items():
+            getattr(self._columns, column)[row] = value
         return items

@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import aiohttp
-import numpy as np
-import numpy.typing as npt
 
-from greenflow_ray.datasets.schema import Clicks
+from greenflow_ray.datasets.schema import I64, Clicks
 from greenflow_ray.energy.metering import processes
 from greenflow_ray.energy.metering.meter import EnergyMeter
 from greenflow_ray.errors import ResourceProblem
@@ -30,9 +28,9 @@ def play(
     base_url: str,
     trace: Trace,
     clicks: Clicks | None = None,
-    user_ids: npt.NDArray[np.int64] | None = None,
+    user_ids: I64 | None = None,
     *,
-    item_ids: npt.NDArray[np.int64] | None = None,
+    item_ids: I64 | None = None,
     name: str = "arm",
     k: int | None = 20,
     criticality: Criticality | None = None,
@@ -50,15 +48,9 @@ def play(
     Raises ResourceProblem if the server does not answer ``GET /v1/chains``.
     """
     run = play_async(
-        base_url,
-        trace,
-        Judge(clicks, user_ids, item_ids),
-        name=name,
-        k=k,
-        criticality=criticality,
-        options=options,
+        base_url, trace, Judge(clicks, user_ids, item_ids), name=name, k=k, criticality=criticality, options=options,
         on_progress=on_progress,
-    )
+    )  # fmt: skip
     if meter is not None:
         meter.start()  # first, for it may look at hardware for a second or two before its window opens
     try:
@@ -68,10 +60,11 @@ def play(
         after = look() if look else None
     finally:
         energy = meter.stop() if meter is not None else None
+    result = replace(result, energy=energy)
     if before is None or after is None:
-        return replace(result, energy=energy)
+        return result
     use = processes.between(before, after)
-    return result.with_costs(use.by_deployment, energy, use.lost)
+    return replace(result, cpu_seconds=use.by_deployment, processes_lost=use.lost)
 
 
 async def play_async(
@@ -106,8 +99,7 @@ async def _chains(session: aiohttp.ClientSession, base_url: str) -> dict[str, in
             content = await response.json()
             return {str(chain["name"]): int(chain["flops"]) for chain in content["chains"]}
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise ResourceProblem(
-            f"{url} does not answer ({type(error).__name__}); start `greenflow serve` or correct the address"
-        ) from error
+        words = f"does not answer ({type(error).__name__}); start `greenflow serve` or correct the address"
+        raise ResourceProblem(f"{url} {words}") from error
     except (KeyError, TypeError) as error:
         raise ResourceProblem(f"{url} answers, but not with a list of chains; is it GreenFlow's server?") from error

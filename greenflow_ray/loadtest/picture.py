@@ -134,10 +134,10 @@ def _shares(result: ArmResult) -> alt.LayerChart:
 def _histogram(result: ArmResult) -> alt.LayerChart:
     """Latencies of all answers over a log axis, with the quantiles that people ask for."""
     title = "Answers by latency, milliseconds (log scale)"
-    found = histogram(result.requests.latency[result.ok])
-    if not len(found.counts):
+    edges_s, counts = histogram(result.requests.latency[result.ok])
+    if not len(counts):
         return _nothing(title, 370)
-    top, bounds, counts = float(found.counts.max()), 1e3 * found.edges, found.counts.astype(float)
+    top, bounds = float(counts.max()), 1e3 * edges_s
     low, high = float(bounds[0]) / 2.5, 1.1 * float(bounds[-1])  # room on the left for the names of quantiles
     axis = alt.Axis(title=None, format=",~r", values=charts.log_ticks(low, high), tickCount=12)
     x = alt.X("x:Q", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
@@ -149,8 +149,8 @@ def _histogram(result: ArmResult) -> alt.LayerChart:
     )
     marks = alt.Chart(quantiles).encode(x=x, y=y)
     layers = [
-        charts.filled(bounds, counts, x, y, PRICE, 0.45),
-        charts.step_lines([Line("answers", PRICE, bounds, counts)], x, y, legend=False, width=1.2),
+        charts.filled(bounds, counts.astype(float), x, y, PRICE, 0.45),
+        charts.step_lines([Line("answers", PRICE, bounds, counts.astype(float))], x, y, legend=False, width=1.2),
         marks.mark_rule(color=INK, strokeDash=[3, 2], strokeWidth=0.9).encode(y2=alt.datum(0)),
         marks.mark_text(align="right", dx=-4, stroke="white", strokeWidth=3).encode(text="text:N"),
         marks.mark_text(align="right", dx=-4, color=INK).encode(text="text:N"),

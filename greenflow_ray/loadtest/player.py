@@ -47,46 +47,36 @@ class Progress:
 class ClientOptions:
     """Bounds and habits of the load generator.
 
-    Attributes:
-        connections: kept open at most; a request that waits for one is late, and its latency shows it.
-        outstanding: requests awaited at once at most; further ones are counted as errors and not sent, for a client
-            that waits would no longer be open loop.
-        timeout_s: a request is given up this long after it was sent.
-        feedback_s: clicks are gathered and reported this often.
-        feedback_batch: messages in one report at most.
-        progress_s: the progress callback is called this often.
+    Requests beyond ``outstanding`` are counted as errors and not sent: a client that waits is no longer open loop.
     """
 
-    connections: int = 256
-    outstanding: int = 4096
-    timeout_s: float = 10.0
-    feedback_s: float = 0.5
-    feedback_batch: int = 64
-    progress_s: float = 0.5
+    connections: int = 256  # kept open at most; a request that waits for one is late, and its latency shows it
+    outstanding: int = 4096  # requests awaited at once at most
+    timeout_s: float = 10.0  # a request is given up this long after it was sent
+    feedback_s: float = 0.5  # clicks are gathered and reported this often
+    feedback_batch: int = 64  # messages in one report at most
+    progress_s: float = 0.5  # the progress callback is called this often
 
 
+@dataclass(eq=False)
 class Player:
     """One playing of a trace: a dispatcher, a task a request, a judge and a reporter beside them."""
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        base_url: str,
-        trace: Trace,
-        judge: Judge,
-        chains: dict[str, int],
-        name: str,
-        body: dict[str, Any],
-        options: ClientOptions,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self._session, self._url, self._trace, self._judge = session, base_url, trace, judge
-        self._name, self._body, self._options, self._on_progress = name, body, options, on_progress
-        self._k: int | None = body.get("k")
-        self._chains = chains
-        self._columns = Requests.blank(trace.user_ids, trace.times)
-        self._receipts = Receipts(self._columns, {chain: j for j, chain in enumerate(chains)})
-        self._prefix = f"{name}-{secrets.token_hex(4)}-"
+    session: aiohttp.ClientSession
+    url: str
+    trace: Trace
+    judge: Judge
+    chains: dict[str, int]  # FLOPs of the server's chains
+    name: str
+    body: dict[str, Any]  # what every request asks for
+    options: ClientOptions
+    on_progress: Callable[[Progress], None] | None
+
+    def __post_init__(self) -> None:
+        self._k: int | None = self.body.get("k")
+        self._columns = Requests.blank(self.trace.user_ids, self.trace.times)
+        self._receipts = Receipts(self._columns, self.chains)
+        self._prefix = f"{self.name}-{secrets.token_hex(4)}-"
         self._answers: asyncio.Queue[tuple[int, int, bytes] | None] = asyncio.Queue()
         self._messages: list[dict[str, Any]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -108,7 +98,7 @@ class Player:
             await self._dispatch()
             await asyncio.gather(*self._tasks)
             # The window lasts as long as the trace even if its last stretch is empty: both arms are measured alike.
-            await asyncio.sleep(max(0.0, self._start + self._trace.duration_s - loop.time()))
+            await asyncio.sleep(max(0.0, self._start + self.trace.duration_s - loop.time()))
             await self._answers.put(None)
             await asyncio.gather(*helpers)
             self._tell()
@@ -120,13 +110,13 @@ class Player:
         cpu = time.thread_time() - cpu
         share = cpu / (loop.time() - began)
         return ArmResult(
-            name=self._name,
+            name=self.name,
             started_at=started_at,
-            duration_s=self._trace.duration_s,
+            duration_s=self.trace.duration_s,
             k=self._k,
             requests=self._columns,
-            chains=tuple(self._chains),
-            chain_flops=tuple(self._chains.values()),
+            chains=tuple(self.chains),
+            chain_flops=tuple(self.chains.values()),
             reasons=tuple(self._receipts.reasons),
             client_cpu_seconds=cpu,
             client_cpu_share=share,
@@ -138,13 +128,13 @@ class Player:
     async def _dispatch(self) -> None:
         """Start each request's task at its instant; never wait for an answer."""
         loop = asyncio.get_running_loop()
-        due = (self._start + self._trace.times).tolist()
-        users = self._trace.user_ids.tolist()
+        due = (self._start + self.trace.times).tolist()
+        users = self.trace.user_ids.tolist()
         for row, (moment, user) in enumerate(zip(due, users, strict=True)):
             while (wait := moment - loop.time()) > 0:
                 await asyncio.sleep(wait)
             self._due = row + 1
-            if len(self._tasks) >= self._options.outstanding:
+            if len(self._tasks) >= self.options.outstanding:
                 self._errors += 1
                 await asyncio.sleep(0)  # let answers in, even while late
                 continue
@@ -157,21 +147,18 @@ class Player:
     async def _ask(self, row: int, user: int, moment: float) -> None:
         """One request: note times and status, hand the body to the judge."""
         loop = asyncio.get_running_loop()
-        body = json.dumps({"user_id": user, "request_id": self._prefix + str(row), **self._body})
+        body = json.dumps({"user_id": user, "request_id": self._prefix + str(row), **self.body})
         columns = self._columns
         columns.sent[row] = loop.time() - self._start
         self._sent += 1
         try:
-            async with self._session.post(self._url + "/v1/recommend", data=body) as response:
+            async with self.session.post(self.url + "/v1/recommend", data=body) as response:
                 content = await response.read()
                 columns.latency[row] = loop.time() - moment
                 status = response.status
-        except TimeoutError:
+        except (aiohttp.ClientError, OSError) as error:
             columns.latency[row] = loop.time() - moment
-            status, content = TIMED_OUT, b""
-        except (aiohttp.ClientError, OSError):
-            columns.latency[row] = loop.time() - moment
-            status, content = NO_CONNECTION, b""
+            status, content = TIMED_OUT if isinstance(error, TimeoutError) else NO_CONNECTION, b""
         columns.status[row] = status
         if 200 <= status < 300:
             self._answers.put_nowait((row, user, content))
@@ -196,7 +183,7 @@ class Player:
                 self._errors += 1
             else:
                 self._answered += 1
-                found = self._judge.clicked(user, items, self._k)
+                found = self.judge.clicked(user, items, self._k)
                 if found:
                     columns.clicks[row] = len(found)
                     self._messages.append({"request_id": str(answer.get("request_id")), "clicks": found})
@@ -208,10 +195,10 @@ class Player:
         while True:
             finished = self._judged.is_set()
             while self._messages:
-                batch = self._messages[: self._options.feedback_batch]
+                batch = self._messages[: self.options.feedback_batch]
                 del self._messages[: len(batch)]
                 try:
-                    async with self._session.post(self._url + "/v1/feedback", data=json.dumps(batch)) as response:
+                    async with self.session.post(self.url + "/v1/feedback", data=json.dumps(batch)) as response:
                         await response.read()
                         good = 200 <= response.status < 300
                 except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
@@ -221,11 +208,11 @@ class Player:
             if finished:
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._judged.wait(), self._options.feedback_s)
+                await asyncio.wait_for(self._judged.wait(), self.options.feedback_s)
 
     async def _report_progress(self) -> None:
-        while self._on_progress is not None:
-            await asyncio.sleep(self._options.progress_s)
+        while self.on_progress is not None:
+            await asyncio.sleep(self.options.progress_s)
             self._tell()
 
     async def _watch_own_cpu(self) -> None:
@@ -238,19 +225,19 @@ class Player:
             self._cpu_peak = max(self._cpu_peak, (used - used_before) / (at - before))
 
     def _tell(self) -> None:
-        if self._on_progress is None:
+        if self.on_progress is None:
             return
         now = asyncio.get_running_loop().time()
         while self._recent and self._recent[0][0] < now - _RECENT_S:
             self._recent.popleft()
         recent = [latency for _, latency in self._recent]
         columns = self._columns
-        elapsed = min(max(0.0, now - self._start), self._trace.duration_s)
-        self._on_progress(
+        elapsed = min(max(0.0, now - self._start), self.trace.duration_s)
+        self.on_progress(
             Progress(
-                arm=self._name,
+                arm=self.name,
                 elapsed_s=elapsed,
-                duration_s=self._trace.duration_s,
+                duration_s=self.trace.duration_s,
                 due=self._due,
                 sent=self._sent,
                 answered=self._answered,
@@ -261,6 +248,6 @@ class Player:
                 flops=int(columns.flops.sum()),
                 rate=len(recent) / min(_RECENT_S, max(now - self._start, 1e-9)),
                 p99=float(np.quantile(recent, 0.99)) if recent else float("nan"),
-                total=len(self._trace),
+                total=len(self.trace),
             )
         )

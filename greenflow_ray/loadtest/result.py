@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from greenflow_ray.datasets.schema import F64, I16, I32, I64, Mask
 from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import DataError
 from greenflow_ray.support.files import whole
@@ -27,94 +27,51 @@ STATUS_NAMES = {
     BAD_ANSWER: "answer not understood",
     NOT_SENT: "not sent, too many outstanding",
 }
-SCHEMA = b"1"
 BUSY, LATE_S = 0.9, 0.02
 """Share of a core, and p99 of lateness in seconds, from which on the client itself bends what it measures."""
 
 
-PER_DECADE = 20
-FIRST, LAST = -4, 3
-"""Powers of ten, seconds: from 0.1 ms to 1,000 s."""
+def histogram(seconds: F64) -> tuple[F64, I64]:
+    """Edges ``[m + 1]`` of buckets, seconds, 20 a decade, and counts ``[m]`` of latencies ``[n]``, all finite.
 
-
-@dataclass(frozen=True)
-class Histogram:
-    """Latencies by bucket, of equal width on a log scale, the same in every test, so that tests compare.
-
-    Attributes:
-        edges: float64 ``[m + 1]``, seconds, a constant factor apart; only from the first bucket in use to the last.
-        counts: int64 ``[m]``; what lies beyond 0.1 ms or 1,000 s is counted in the outermost bucket.
+    Buckets are the same in every test, so that tests compare; those outside the ones in use are left out. What lies
+    beyond 0.1 ms or 1,000 s is counted in the outermost.
     """
-
-    edges: npt.NDArray[np.float64]
-    counts: npt.NDArray[np.int64]
-
-    def as_json(self) -> dict[str, Any]:
-        """``edges_seconds`` (one more than counts) and ``counts``."""
-        return {"edges_seconds": [float(f"{edge:.6g}") for edge in self.edges], "counts": self.counts.tolist()}
-
-
-def histogram(seconds: npt.NDArray[np.float64]) -> Histogram:
-    """Histogram of latencies ``[n]``, seconds, all finite."""
-    edges = np.logspace(FIRST, LAST, (LAST - FIRST) * PER_DECADE + 1)
-    counts = np.histogram(np.clip(seconds, edges[0], edges[-1]), bins=edges)[0].astype(np.int64)
+    edges = np.logspace(-4, 3, 7 * 20 + 1)
+    counts = np.histogram(np.clip(seconds, edges[0], edges[-1]), edges)[0].astype(np.int64)
     used = np.flatnonzero(counts)
     if not len(used):
-        return Histogram(np.empty(0), np.empty(0, np.int64))
-    first, last = int(used[0]), int(used[-1])
-    return Histogram(edges[first : last + 2], counts[first : last + 1])
+        return np.empty(0), np.empty(0, np.int64)
+    return edges[used[0] : used[-1] + 2], counts[used[0] : used[-1] + 1]
 
 
 @dataclass(frozen=True)
 class Requests:
-    """Columns, one entry a request in the order of the trace.
+    """Columns, one entry a request in the order of the trace."""
 
-    Attributes:
-        user_id: int64.
-        scheduled: float64, seconds from the start at which the request was due.
-        sent: float64, when it was handed to the network; NaN if never.
-        latency: float64, seconds from *scheduled* to the last byte of the answer, or to the failure; NaN if never sent.
-        status: int16, HTTP status, or one of :data:`STATUS_NAMES`.
-        degraded: bool, as the receipt says.
-        reason: int16, index into the result's ``reasons``; -1 if none.
-        chain: int32, index into the result's ``chains``; -1 if there is no receipt, or it names a chain not listed.
-        flops: int64, as the receipt says; 0 without one.
-        clicks: int32, held-out clicks among the answered items.
-        price: float64, as the receipt says; NaN without one.
-        price_version: int64; -1 without one.
-    """
-
-    user_id: npt.NDArray[np.int64]
-    scheduled: npt.NDArray[np.float64]
-    sent: npt.NDArray[np.float64]
-    latency: npt.NDArray[np.float64]
-    status: npt.NDArray[np.int16]
-    degraded: npt.NDArray[np.bool_]
-    reason: npt.NDArray[np.int16]
-    chain: npt.NDArray[np.int32]
-    flops: npt.NDArray[np.int64]
-    clicks: npt.NDArray[np.int32]
-    price: npt.NDArray[np.float64]
-    price_version: npt.NDArray[np.int64]
+    user_id: I64
+    scheduled: F64  # seconds from the start at which the request was due
+    sent: F64  # when it was handed to the network; NaN if never
+    latency: F64  # seconds from *scheduled* to the last byte of the answer, or to the failure; NaN if never sent
+    status: I16  # HTTP status, or one of :data:`STATUS_NAMES`
+    degraded: Mask  # as the receipt says
+    reason: I16  # index into the result's ``reasons``; -1 if none
+    chain: I32  # index into the result's ``chains``; -1 if there is no receipt, or it names a chain not listed
+    flops: I64  # as the receipt says; 0 without one
+    clicks: I32  # held-out clicks among the answered items
+    price: F64  # as the receipt says; NaN without one
+    price_version: I64  # -1 without one
 
     @classmethod
-    def blank(cls, user_id: npt.NDArray[np.int64], scheduled: npt.NDArray[np.float64]) -> Requests:
+    def blank(cls, user_id: I64, scheduled: F64) -> Requests:
         """Columns of requests that have not been sent."""
         n = len(user_id)
         return cls(
-            user_id=np.asarray(user_id, np.int64),
-            scheduled=np.asarray(scheduled, np.float64),
-            sent=np.full(n, np.nan),
-            latency=np.full(n, np.nan),
-            status=np.full(n, NOT_SENT, np.int16),
-            degraded=np.zeros(n, np.bool_),
-            reason=np.full(n, -1, np.int16),
-            chain=np.full(n, -1, np.int32),
-            flops=np.zeros(n, np.int64),
-            clicks=np.zeros(n, np.int32),
-            price=np.full(n, np.nan),
-            price_version=np.full(n, -1, np.int64),
-        )
+            np.asarray(user_id, np.int64), np.asarray(scheduled, np.float64), sent=np.full(n, np.nan),
+            latency=np.full(n, np.nan), status=np.full(n, NOT_SENT, np.int16), degraded=np.zeros(n, np.bool_),
+            reason=np.full(n, -1, np.int16), chain=np.full(n, -1, np.int32), flops=np.zeros(n, np.int64),
+            clicks=np.zeros(n, np.int32), price=np.full(n, np.nan), price_version=np.full(n, -1, np.int64),
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -122,46 +79,27 @@ class Requests:
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One playing of a trace.
+    """One playing of a trace."""
 
-    Attributes:
-        name: of the arm, e.g. ``equal`` or ``greenflow``.
-        started_at: unix seconds of the trace's second 0.
-        duration_s: length of the trace.
-        k: items asked for; None: the server's own number.
-        requests: a row a request.
-        chains: names of the server's chains, as it listed them.
-        chain_flops: FLOPs of each, as it listed them.
-        reasons: texts of degradations and errors.
-        client_cpu_seconds: what the load generator itself used.
-        feedback_accepted: clicks messages that the server took.
-        feedback_failed: clicks messages that it did not.
-        cpu_seconds: CPU-seconds of Serve's processes by deployment; empty if not watched.
-        processes_lost: Serve processes that ended meanwhile, whose CPU-seconds are missing.
-        energy: of the node over the window, or None if not watched.
-        client_cpu_share: what the load generator used of one core, the mean over the playing.
-        client_cpu_peak: the same in its busiest second.
-    """
-
-    name: str
-    started_at: float
-    duration_s: float
-    k: int | None
-    requests: Requests
-    chains: tuple[str, ...]
-    chain_flops: tuple[int, ...]
-    reasons: tuple[str, ...] = ()
-    client_cpu_seconds: float = 0.0
-    feedback_accepted: int = 0
-    feedback_failed: int = 0
-    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
-    processes_lost: int = 0
-    energy: EnergyWindow | None = None
-    client_cpu_share: float = 0.0
-    client_cpu_peak: float = 0.0
+    name: str  # of the arm, e.g. ``equal`` or ``greenflow``
+    started_at: float  # unix seconds of the trace's second 0
+    duration_s: float  # of the trace
+    k: int | None  # items asked for; None: the server's own number
+    requests: Requests  # a row a request
+    chains: tuple[str, ...]  # names of the server's chains, as it listed them
+    chain_flops: tuple[int, ...]  # FLOPs of each, as it listed them
+    reasons: tuple[str, ...] = ()  # texts of degradations and errors
+    client_cpu_seconds: float = 0.0  # what the load generator itself used
+    feedback_accepted: int = 0  # clicks messages that the server took
+    feedback_failed: int = 0  # clicks messages that it did not
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)  # of Serve's processes by deployment; empty: unknown
+    processes_lost: int = 0  # Serve processes that ended meanwhile, whose CPU-seconds are missing
+    energy: EnergyWindow | None = None  # of the node over the window; None: not watched
+    client_cpu_share: float = 0.0  # what the load generator used of one core, the mean over the playing
+    client_cpu_peak: float = 0.0  # the same in its busiest second
 
     @cached_property
-    def ok(self) -> npt.NDArray[np.bool_]:
+    def ok(self) -> Mask:
         """Requests answered with 2xx and a receipt, bool ``[n]``."""
         return (self.requests.status >= 200) & (self.requests.status < 300)
 
@@ -187,7 +125,7 @@ class ArmResult:
         return max(self.duration_s, float(ends.max(initial=0.0)))
 
     @cached_property
-    def recounted(self) -> npt.NDArray[np.int64]:
+    def recounted(self) -> I64:
         """FLOPs of every request by its receipt's chain and the server's list of chains, int64 ``[n]``.
 
         The receipt's own number is not used, so that the two can be compared.
@@ -196,7 +134,7 @@ class ArmResult:
         return np.asarray(costs[self.requests.chain], dtype=np.int64)
 
     @property
-    def differs(self) -> npt.NDArray[np.bool_]:
+    def differs(self) -> Mask:
         """Answers whose receipt names other FLOPs than its chain costs, or a chain that is not listed, bool ``[n]``.
 
         A degraded answer rightly differs if a stage of its chain did not run.
@@ -212,9 +150,8 @@ class ArmResult:
     def send_delay_s(self) -> dict[str, float]:
         """By how much the client itself was late to send, seconds: ``p50``, ``p99``, ``max``."""
         late = (self.requests.sent - self.requests.scheduled)[np.isfinite(self.requests.sent)]
-        if not len(late):
-            return {"p50": 0.0, "p99": 0.0, "max": 0.0}
-        return {"p50": float(np.quantile(late, 0.5)), "p99": float(np.quantile(late, 0.99)), "max": float(late.max())}
+        found = np.quantile(late, (0.5, 0.99, 1.0)).tolist() if len(late) else (0.0, 0.0, 0.0)
+        return dict(zip(("p50", "p99", "max"), found, strict=True))
 
     def latency_seconds(self, quantiles: Sequence[float] = (0.5, 0.95, 0.99, 0.999)) -> dict[str, float]:
         """Quantiles of answered requests' latency, named ``p50`` …; NaN if none was answered."""
@@ -247,6 +184,7 @@ class ArmResult:
         kinds.pop(f"HTTP {SHED}", None)
         chains = self.chain_counts()
         costs = dict(zip(self.chains, self.chain_flops, strict=True))
+        edges, counts = histogram(self.requests.latency[self.ok])
         return {
             "arm": self.name,
             "requests": requests,
@@ -263,7 +201,7 @@ class ArmResult:
             "flops_by_receipts": int(self.requests.flops.sum()),
             "flops_mismatches": self.mismatches,
             "latency_seconds": {k: v if np.isfinite(v) else None for k, v in self.latency_seconds().items()},
-            "latency_histogram": histogram(self.requests.latency[self.ok]).as_json(),
+            "latency_histogram": {"edges_seconds": [float(f"{e:.6g}") for e in edges], "counts": counts.tolist()},
             "chains": chains,
             "flops_by_chain": {name: count * costs[name] for name, count in chains.items()},
             "send_delay_seconds": self.send_delay_s,
@@ -275,15 +213,11 @@ class ArmResult:
             "feedback": {"accepted": self.feedback_accepted, "failed": self.feedback_failed},
         }
 
-    def with_costs(self, cpu_seconds: Mapping[str, float], energy: EnergyWindow | None, lost: int = 0) -> ArmResult:
-        """The same arm with what Serve's processes and the node used."""
-        return replace(self, cpu_seconds=dict(cpu_seconds), energy=energy, processes_lost=lost)
-
     def save(self, folder: Path | str) -> None:
         """Write ``<name>.parquet`` (a row a request) and ``<name>.json`` (the rest and the totals), each atomically."""
         folder = Path(folder)
         columns = {f.name: getattr(self.requests, f.name) for f in fields(Requests)}
-        table = pa.table(columns).replace_schema_metadata({b"greenflow.schema": SCHEMA})
+        table = pa.table(columns).replace_schema_metadata({b"greenflow.schema": b"1"})
         with whole(folder / f"{self.name}.parquet") as part:
             pq.write_table(table, part)
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("requests", "energy")}
@@ -305,6 +239,5 @@ class ArmResult:
             rest |= {key: tuple(rest[key]) for key in ("chains", "chain_flops", "reasons")}
             return cls(requests=Requests(**columns), **rest)
         except (OSError, KeyError, TypeError, ValueError, pa.ArrowInvalid) as error:
-            raise DataError(
-                f"{folder}/{name}: no result of a load test ({type(error).__name__}); run `greenflow loadtest` first"
-            ) from error
+            words = f"no result of a load test ({type(error).__name__}); run `greenflow loadtest` first"
+            raise DataError(f"{folder}/{name}: {words}") from error

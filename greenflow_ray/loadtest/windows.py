@@ -185,13 +185,7 @@ class After:
 
 
 def over_after(
-    times: Array,
-    flops: npt.NDArray[np.int64],
-    budget: BudgetCourse,
-    start: float,
-    end: float,
-    *,
-    width_s: float = 5.0,
+    times: Array, flops: npt.NDArray[np.int64], budget: BudgetCourse, start: float, end: float, *, width_s: float = 5.0
 ) -> After:
     """Windows of ``width_s`` from one second after ``start`` (a spike's) up to ``end``; the last may be shorter."""
     if end <= start + 1.0:

@@ -115,12 +115,6 @@ def test_results_are_read_back_whole(arm: ArmResult, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "loadtest").iterdir()) == ["equal.json", "equal.parquet"]
 
 
-def test_costs_may_be_added_later(arm: ArmResult) -> None:
-    found = arm.with_costs({"ranking-din": 2.0}, None, lost=1)
-    assert (found.cpu_seconds, found.energy, found.processes_lost) == ({"ranking-din": 2.0}, None, 1)
-    assert found.requests is arm.requests
-
-
 @pytest.mark.parametrize("damage", ["none", "truncated", "foreign"])
 def test_damaged_results_are_named(arm: ArmResult, tmp_path: Path, damage: str) -> None:
     arm.save(tmp_path)

@@ -88,7 +88,7 @@ def test_receipts_and_accounts_agree(running: tuple[httpx.Client, CascadeConfig]
     assert {"gateway", "allocator"} | lanes <= set(after["cpu_seconds"])
     if sys.platform.startswith("linux"):
         models = {model.name for stage in config.stages for model in stage.pool}
-        assert {"gateway", "allocator"} | models <= {name for *_, name in snapshot(under=os.getpid()).processes}
+        assert {"gateway", "allocator"} | models <= {name for *_, name in snapshot(under=os.getpid())}
 
 
 def test_a_budget_is_held_and_samples_are_logged(running: tuple[httpx.Client, CascadeConfig]) -> None:

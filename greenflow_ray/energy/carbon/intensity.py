@@ -22,21 +22,13 @@ Kind = Literal["average", "marginal"]
 
 @dataclass(frozen=True)
 class CarbonIntensity:
-    """One value of the grid's carbon intensity, with where it comes from.
+    """One value of the grid's carbon intensity, with where it comes from."""
 
-    Attributes:
-        grams_per_kwh: gCO2e for each kWh.
-        source: who says so, in words.
-        kind: average or marginal intensity; the two are never mixed.
-        time: the moment the value stands for, unix seconds.
-        stale: whether the source had nothing for this moment, so that its last known value was taken.
-    """
-
-    grams_per_kwh: float
-    source: str
-    kind: Kind
-    time: float
-    stale: bool = False
+    grams_per_kwh: float  # gCO2e
+    source: str  # who says so, in words
+    kind: Kind  # average or marginal; the two are never mixed
+    time: float  # the moment the value stands for, unix seconds
+    stale: bool = False  # whether the source had nothing for this moment, so that its last known value was taken
 
     def grams(self, joules: float) -> float:
         """gCO2e of ``joules`` (paper's PFEC: CE = EC · CI; PUE belongs to the joules)."""
@@ -49,18 +41,15 @@ class CarbonSource(Protocol):
     @property
     def kind(self) -> Kind:
         """Average or marginal: of all its values."""
-        ...
 
     def at(self, time: float) -> CarbonIntensity:
         """The intensity at ``time``, unix seconds."""
-        ...
 
 
 class NotAnswered(ResourceProblem):
     """A live service gave no usable value. Its text quotes neither what was sent nor what came, which may hold a token.
 
-    Attributes:
-        retry_after_s: seconds that the service asked to be left alone, None if it did not say.
+    ``retry_after_s``: seconds that the service asked to be left alone; None: it did not say.
     """
 
     def __init__(self, text: str, retry_after_s: float | None = None) -> None:
@@ -86,23 +75,14 @@ class ConstantSource:
 
 @dataclass(frozen=True)
 class ReplaySource:
-    """A recorded series, each value valid from its time until the next one's.
+    """A recorded series, each value valid from its time until the next one's; both arrays float64 ``[n]``."""
 
-    Attributes:
-        times: float64 ``[n]``, strictly increasing: unix seconds, or seconds of the day if ``daily``.
-        grams_per_kwh: float64 ``[n]``.
-        source: who recorded it.
-        kind: average or marginal.
-        daily: the series is one UTC day that repeats.
-        limit_s: seconds after the last time for which its value is still fresh.
-    """
-
-    times: npt.NDArray[np.float64]
+    times: npt.NDArray[np.float64]  # strictly increasing: unix seconds, or seconds of the day if ``daily``
     grams_per_kwh: npt.NDArray[np.float64]
-    source: str
+    source: str  # who recorded it
     kind: Kind = "average"
-    daily: bool = False
-    limit_s: float = HOUR_S
+    daily: bool = False  # the series is one UTC day that repeats
+    limit_s: float = HOUR_S  # seconds after the last time for which its value is still fresh
 
     def at(self, time: float) -> CarbonIntensity:
         """The value valid at ``time``; flagged stale past the record's end. Raises DataError before its start."""
@@ -119,16 +99,14 @@ def country_source(iso_code: str) -> ConstantSource:
     """The yearly average of a country (three-letter ISO code) from codecarbon's table. Raises ConfigError."""
     from codecarbon.input import DataSource  # here, because it takes a moment that most commands need not spend
 
-    table = DataSource().get_global_energy_mix_data()
-    row = table.get(iso_code.upper())
+    row = DataSource().get_global_energy_mix_data().get(iso_code.upper())
     if row is None:
         raise ConfigError(
             f"energy.country_iso_code: {iso_code!r} is not in codecarbon's table; give a three-letter ISO code "
             "such as 'USA', or set energy.carbon.source: constant"
         )
-    return ConstantSource(
-        float(row["carbon_intensity"]), f"codecarbon table, {row['country_name']} {row['year']}, yearly average"
-    )
+    words = f"codecarbon table, {row['country_name']} {row['year']}, yearly average"
+    return ConstantSource(float(row["carbon_intensity"]), words)
 
 
 def replay_source(path: Path | str, *, kind: Kind = "average", limit_s: float = HOUR_S) -> ReplaySource:

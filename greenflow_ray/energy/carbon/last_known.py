@@ -67,12 +67,7 @@ class LastKnown:
     """
 
     def __init__(
-        self,
-        source: CarbonSource,
-        limit_s: float,
-        clock: Callable[[], float] = clocks.time,
-        *,
-        fallback: CarbonSource,
+        self, source: CarbonSource, limit_s: float, clock: Callable[[], float] = clocks.time, *, fallback: CarbonSource
     ) -> None:
         stand_in = fallback.at(clock())
         if stand_in.kind != source.kind:
@@ -81,12 +76,9 @@ class LastKnown:
                 f"{stand_in.kind} ones, and the two are never mixed; give a fallback of kind {source.kind}"
             )
         self.kind: Kind = source.kind
-        self._source = source
-        self._limit_s = limit_s
-        self._clock = clock
-        self._fallback = replace(
-            stand_in, stale=True, source=f"{stand_in.source}, until the live source answers for the first time"
-        )
+        self._source, self._limit_s, self._clock = source, limit_s, clock
+        words = f"{stand_in.source}, until the live source answers for the first time"
+        self._fallback = replace(stand_in, stale=True, source=words)
         self._last: CarbonIntensity | None = None
         self._failures = 0
         self._not_before = -math.inf
@@ -126,7 +118,6 @@ class LastKnown:
 
     def at(self, time: float) -> CarbonIntensity:
         """The last known value, stamped with its own moment, and stale if ``time`` is too far from it."""
-        last = self._last
-        if last is None:
+        if (last := self._last) is None:
             return replace(self._fallback, time=time)
         return replace(last, stale=last.stale or time - last.time > self._limit_s)

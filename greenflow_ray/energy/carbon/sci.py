@@ -12,19 +12,12 @@ _YEAR_S = 365.25 * 86400.0
 
 @dataclass(frozen=True)
 class Sci:
-    """SCI = (E · I + M) per R with R = 1,000 requests.
+    """SCI = (E · I + M) per R with R = 1,000 requests; gCO2e per R."""
 
-    Attributes:
-        grams: gCO2e per 1,000 requests; without ``embodied``, of running alone.
-        operational: E · I, gCO2e per 1,000 requests.
-        embodied: M, gCO2e per 1,000 requests; None: not configured, and left out of ``grams``.
-        note: what the figure holds, in words.
-    """
-
-    grams: float
-    operational: float
-    embodied: float | None
-    note: str
+    grams: float  # without ``embodied``, of running alone
+    operational: float  # E · I
+    embodied: float | None  # M; None: not configured, and left out of ``grams``
+    note: str  # what the figure holds, in words
 
 
 def sci(grams: float, requests: int, config: EnergyConfig, *, node_seconds: float, reserved: float = 1.0) -> Sci | None:

@@ -53,9 +53,8 @@ class ElectricityMapsSource:
         if answer.get("emissionFactorType", "lifecycle") != "lifecycle":
             raise NotAnswered(f"{self.source}: answered with other than life-cycle factors; check energy.carbon.url")
         words = f"{self.source}, life cycle{', estimated' if answer.get('isEstimated') else ''}"
-        return CarbonIntensity(
-            _grams(_part(answer, "carbonIntensity"), self.source), words, self.kind, _time(answer, "datetime")
-        )
+        grams = _grams(_part(answer, "carbonIntensity"), self.source)
+        return CarbonIntensity(grams, words, self.kind, _time(answer, "datetime"))
 
 
 @dataclass(frozen=True)
@@ -79,16 +78,12 @@ class UkGridSource:
 
     def at(self, time: float) -> CarbonIntensity:  # noqa: ARG002 - the service tells the moment of its value
         """The value of the current half-hour, whatever ``time``. Raises NotAnswered."""
-        if self.region is None:
-            path = "/intensity"
-        elif self.region.isdecimal():
-            path = f"/regional/regionid/{self.region}"
-        else:
-            path = f"/regional/postcode/{self.region}"
+        region = self.region or ""
+        key = "regionid" if region.isdecimal() else "postcode"
+        path = f"/regional/{key}/{region}" if region else "/intensity"
         row = _first(_ask(self.url, path, {}, {"Accept": "application/json"}, self.timeout_s))
-        if self.region is not None:
-            key, wanted = ("regionid", int(self.region)) if self.region.isdecimal() else ("postcode", self.region)
-            if str(row.get(key)).casefold() != str(wanted).casefold():
+        if region:
+            if str(row.get(key)).casefold() != region.lstrip("0").casefold():
                 raise NotAnswered(f"{self.source}: answered for another {key}; correct energy.carbon.zone")
             row = _first(row)
         values = _part(row, "intensity")

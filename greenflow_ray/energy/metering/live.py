@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.metering.meter import EnergyWindow, by_codecarbon, by_machine, without_codecarbon
+from greenflow_ray.energy.metering.meter import EnergyWindow, by_machine
 from greenflow_ray.energy.metering.processes import node_seconds
 from greenflow_ray.energy.metering.tracker import Tracker
 from greenflow_ray.errors import ResourceProblem
@@ -42,11 +43,10 @@ class LiveMeter:
     ) -> None:
         self._config = config or EnergyConfig()
         self._clock, self._busy = clock, busy
-        self._new_tracker = tracker
-        self._nothing_s = nothing_s
+        self._new_tracker, self._nothing_s = tracker, nothing_s
         self._lock = threading.Lock()
         self._tracker: Tracker | None = None
-        self._problem = "it did not start"
+        self._problem = ""
         self._closed = False
         self._countless = False  # there is no counter to read, hence no tracker either
         self._renew()  # before the first window opens: it may take its time
@@ -70,42 +70,36 @@ class LiveMeter:
     def _window(self, *, last: bool) -> EnergyWindow:
         """Close the open window and open the next; ``last``: of its tracker."""
         (began, busy), self._began = self._began, (self._clock(), self._busy())
-        now, used = self._began[0], max(0.0, self._began[1] - busy)
-        fallback = by_machine(now - began, used, self._config)
-        window = self._measured(fallback, last=last)
-        if last and not self._closed and not self._countless:
+        now, used = self._began
+        estimate = by_machine(now - began, max(0.0, used - busy), self._config)
+        window = self._measured(estimate, last=last)
+        if last and not (self._closed or self._countless):
             self._renew()
-        return window if window is not None else without_codecarbon(fallback, self._problem)
+        return window or replace(estimate, method=f"{estimate.method} (codecarbon failed: {self._problem})")
 
-    def _measured(self, fallback: EnergyWindow, *, last: bool) -> EnergyWindow | None:
-        """The tracker's window; None if it fails, and then it is given up."""
+    def _measured(self, estimate: EnergyWindow, *, last: bool) -> EnergyWindow | None:
+        """The tracker's window, or ``estimate`` where there is no counter; None if it fails and is given up."""
         tracker = self._tracker
         if self._countless:
-            return fallback
+            return estimate
         if tracker is None:
             return None
         try:
-            reading = tracker.close() if last else tracker.read()
-            if not reading.joules > 0 and fallback.seconds > self._nothing_s:
+            window = tracker.read(estimate, last=last)
+            if not window.joules > 0 and window.seconds > self._nothing_s:
                 raise ValueError("no energy counted")
-            estimated = not reading.counted and not reading.gpu
-            if estimated and self._config.machine.use == "auto":  # codecarbon would charge the whole package's TDP
+            guessed = window.cpu_source == "estimated" and not window.gpu_joules
+            if guessed and self._config.machine.use == "auto":  # codecarbon would charge the whole package's TDP
                 self._countless = True
                 if not last:
-                    tracker.close()
-                self._tracker = None
-                return fallback
-            return by_codecarbon(reading, fallback, self._config.pue)
+                    tracker.read(estimate, last=True)
+                self._tracker, window = None, estimate
+            return window
         except Exception as error:  # codecarbon reads hardware in many ways; none may stop the meter
-            self._give_up(type(error).__name__)
+            self._tracker, self._problem, self._since = None, type(error).__name__, self._clock()
+            with suppress(Exception):  # it has failed already, and says why in the window
+                tracker.read(estimate, last=True)
             return None
-
-    def _give_up(self, problem: str) -> None:
-        tracker, self._tracker, self._problem = self._tracker, None, problem
-        self._since = self._clock()
-        with suppress(Exception):  # it has failed already, and says why in the window
-            if tracker is not None:
-                tracker.close()
 
     def _renew(self) -> None:
         self._since = self._clock()

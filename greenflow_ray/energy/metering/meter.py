@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from greenflow_ray.config import EnergyConfig
-from greenflow_ray.energy.metering.tracker import Reading
 
 Label = Literal["measured", "estimated"]
 
 
 @dataclass(frozen=True)
 class EnergyWindow:
-    """What the node used between start and stop, data-centre overhead (PUE) included.
-
-    Attributes:
-        seconds: length of the window.
-        joules: all of it; the next three are its parts.
-        cpu_joules: processors.
-        ram_joules: memory.
-        gpu_joules: accelerators.
-        source: ``measured`` only if every part that is not 0 was read from a hardware counter.
-        cpu_source: the same for processors alone.
-        method: how it was found, in words.
-        node_cpu_seconds: busy CPU-seconds of the whole node, to share the energy by.
-        marginal_joules: what load added to idling; None: not known.
-    """
+    """What the node used between start and stop, data-centre overhead (PUE) included."""
 
     seconds: float
-    joules: float
+    joules: float  # all of it; the next three are its parts
     cpu_joules: float
     ram_joules: float
     gpu_joules: float
-    source: Label
-    cpu_source: Label
-    method: str
-    node_cpu_seconds: float
-    marginal_joules: float | None = None
+    source: Label  # ``measured`` only if every part that is not 0 was read from a hardware counter
+    cpu_source: Label  # the same for processors alone
+    method: str  # how it was found, in words
+    node_cpu_seconds: float  # busy CPU-seconds of the whole node, to share the energy by
+    marginal_joules: float | None = None  # what load added to idling; None: not known
 
 
 class EnergyMeter(Protocol):
@@ -45,11 +31,9 @@ class EnergyMeter(Protocol):
 
     def start(self) -> None:
         """Open a window."""
-        ...
 
     def stop(self) -> EnergyWindow:
         """Close the window and say what it used."""
-        ...
 
 
 def by_machine(seconds: float, busy: float, config: EnergyConfig) -> EnergyWindow:
@@ -65,17 +49,3 @@ def by_machine(seconds: float, busy: float, config: EnergyConfig) -> EnergyWindo
     watts = f"{machine.idle_watts:g} W idle to {machine.full_watts:g} W with {machine.vcpus} busy vCPUs"
     method = f"{watts} ({machine.source}), PUE {config.pue:g}"
     return EnergyWindow(seconds, joules, joules, 0.0, 0.0, "estimated", "estimated", method, busy, marginal)
-
-
-def by_codecarbon(reading: Reading, window: EnergyWindow, pue: float) -> EnergyWindow:
-    """The window of a tracker's reading; its length and the node's CPU-seconds are those of ``window``."""
-    source: Label = "measured" if reading.counted and reading.ram == 0 else "estimated"
-    return EnergyWindow(
-        window.seconds, reading.joules, reading.cpu, reading.ram, reading.gpu, source,
-        "measured" if reading.counted else "estimated", f"{reading.method}, PUE {pue:g}", window.node_cpu_seconds,
-    )  # fmt: skip
-
-
-def without_codecarbon(window: EnergyWindow, problem: str) -> EnergyWindow:
-    """``window``, estimated without codecarbon, with the reason in its method."""
-    return replace(window, method=f"{window.method} (codecarbon failed: {problem})")

@@ -12,10 +12,9 @@ import psutil
 
 from greenflow_ray.energy.metering.thread_seconds import marked
 
-PROXY = "proxy"
-CONTROLLER = "controller"
 LEDGER = "ledger"
 METER = "meter"
+_ACTORS = {"ProxyActor": "proxy", "HAProxyManager": "proxy", "ServeController": "controller", "NodeMeter": METER}
 
 # While a call runs, Ray appends the method to the title; a deployment's own name may hold dots too ("din.v2"), so only
 # what looks like a method of Serve's replica wrapper is cut off.
@@ -25,35 +24,22 @@ _METHOD = re.compile(
 )
 _AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 _REPLICA = re.compile(r"^ray::ServeReplica:[^:]*:(.+)$")
+_GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """CPU-seconds used so far.
+Snapshot = Mapping[tuple[int, float, str], float]
+"""CPU-seconds so far of every Serve process by (pid, creation time, deployment), children included.
 
-    Attributes:
-        processes: by (pid, creation time, deployment) of every Serve process: CPU-seconds, children included. Threads
-            that work for another deployment than their process's are apart.
-        node: busy CPU-seconds of all the node's processes since boot.
-    """
-
-    processes: Mapping[tuple[int, float, str], float]
-    node: float
+Threads that work for another deployment than their process's are apart.
+"""
 
 
 @dataclass(frozen=True)
 class CpuUse:
-    """CPU-seconds spent between two snapshots.
+    """CPU-seconds spent between two snapshots."""
 
-    Attributes:
-        by_deployment: CPU-seconds; proxies, Serve's controller and the ledger appear under their own names.
-        node: busy CPU-seconds of the whole node.
-        lost: Serve processes that ended in between; their CPU-seconds are unknown and missing above.
-    """
-
-    by_deployment: Mapping[str, float]
-    node: float
-    lost: int
+    by_deployment: Mapping[str, float]  # proxies, Serve's controller and the ledger appear under their own names
+    lost: int  # Serve processes that ended in between; their CPU-seconds are unknown and missing above
 
     @property
     def total(self) -> float:
@@ -69,13 +55,7 @@ def deployment_of(title: str) -> str | None:
     if not title.startswith("ray::"):
         return None
     actor = title[5:].split(".")[0].strip()
-    if actor in ("ProxyActor", "HAProxyManager"):
-        return PROXY
-    if actor == "ServeController":
-        return CONTROLLER
-    if actor == "NodeMeter":
-        return METER
-    return LEDGER if "ledger" in actor.lower() else None
+    return LEDGER if "ledger" in actor.lower() else _ACTORS.get(actor)
 
 
 def snapshot(
@@ -93,11 +73,10 @@ def snapshot(
         try:
             with process.oneshot():
                 parents[process.pid] = process.ppid()
-                title = (process.cmdline() or [""])[0]
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                name = deployment_of(_title(process))
+        except _GONE:
             continue
         seen[process.pid] = process
-        name = deployment_of(title)
         if name is not None:
             roots[process.pid] = name
     if under is not None:
@@ -114,24 +93,23 @@ def snapshot(
         for part, seconds in marked(pid):
             spent[*key, name] -= seconds
             spent[*key, part] = spent.get((*key, part), 0.0) + seconds
-    return Snapshot(spent, node_seconds())
+    return spent
 
 
-def job_seconds(under: int | None = None) -> float:
-    """CPU-seconds so far of jobs on the Ray cluster below a process (default: this one), their tasks included.
+def job_seconds() -> float:
+    """CPU-seconds so far of jobs on the Ray cluster below this process, their tasks included.
 
     Every Ray worker that is not Serve's counts, with all it has started: on a cluster of one's own that is repricing.
     The agents that Ray runs on every node, jobs or not, do not.
     What ended before is known only as far as its parent lives.
     """
-    own = os.getpid() if under is None else under
     total = 0.0
-    for process in psutil.Process(own).children(recursive=True):
+    for process in psutil.Process().children(recursive=True):
         try:
-            title = (process.cmdline() or [""])[0]
+            title = _title(process)
             if title.startswith("ray::") and title not in _AGENTS and deployment_of(title) is None:
                 total += _seconds(process) + sum(_seconds(child) for child in process.children(recursive=True))
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+        except _GONE:
             continue
     return total
 
@@ -139,16 +117,15 @@ def job_seconds(under: int | None = None) -> float:
 def own_or_all() -> Callable[[], Snapshot]:
     """How to watch a server: this process's own Ray cluster if it started one, else every Serve process of the node."""
     own = os.getpid()
-    return partial(snapshot, under=own if snapshot(under=own).processes else None)
+    return partial(snapshot, under=own if snapshot(under=own) else None)
 
 
 def between(before: Snapshot, after: Snapshot) -> CpuUse:
     """CPU-seconds spent from ``before`` to ``after``; processes started in between count in full."""
     spent: dict[str, float] = {}
-    for key, seconds in after.processes.items():
-        spent[key[2]] = spent.get(key[2], 0.0) + max(0.0, seconds - before.processes.get(key, 0.0))
-    lost = sum(key not in after.processes for key in before.processes)
-    return CpuUse(dict(sorted(spent.items())), max(0.0, after.node - before.node), lost)
+    for key, seconds in after.items():
+        spent[key[2]] = spent.get(key[2], 0.0) + max(0.0, seconds - before.get(key, 0.0))
+    return CpuUse(dict(sorted(spent.items())), sum(key not in after for key in before))
 
 
 def node_seconds() -> float:
@@ -168,12 +145,15 @@ def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
         pid = parents.get(pid, pid)
 
 
+def _title(process: psutil.Process) -> str:
+    return (process.cmdline() or [""])[0]
+
+
 def _seconds(process: psutil.Process) -> float:
     """CPU-seconds of a process and of its children that have ended; 0 if it has gone meanwhile."""
     try:
         times = process.cpu_times()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+    except _GONE:
         return 0.0
-    return float(
-        times.user + times.system + getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-    )
+    parts = ("user", "system", "children_user", "children_system")
+    return float(sum(getattr(times, part, 0.0) for part in parts))

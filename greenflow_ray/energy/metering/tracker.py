@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from greenflow_ray.config import EnergyConfig
 from greenflow_ray.energy.carbon.intensity import JOULES_PER_KWH
+from greenflow_ray.energy.metering.meter import EnergyWindow
 from greenflow_ray.errors import ResourceProblem
 
 _COUNTER_MODES = {"intel_rapl", "intel_power_gadget", "windows_emi"}
 # codecarbon measures at every reading, and by itself this often: before RAPL's counters go round after several minutes,
 # and seldom, because its thread and a reading that meet would count the same energy twice.
 _EVERY_S = 120.0
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Joules between two readings, PUE included.
-
-    Attributes:
-        joules: all of them; the next three are its parts.
-        cpu: processors.
-        ram: memory.
-        gpu: accelerators.
-        counted: whether processors were read from a hardware counter.
-        method: how it was found, in words.
-    """
-
-    joules: float
-    cpu: float
-    ram: float
-    gpu: float
-    counted: bool
-    method: str
 
 
 class Tracker:
@@ -49,9 +28,10 @@ class Tracker:
     """
 
     def __init__(self, config: EnergyConfig) -> None:
+        self._pue = config.pue
         self._told = _Listener()
         self._tracker = self._start(config)
-        self._before = (0.0, 0.0, 0.0, 0.0)
+        self._before: tuple[float, ...] = (0.0,) * 4
 
     def _start(self, config: EnergyConfig) -> Any:
         from codecarbon import OfflineEmissionsTracker
@@ -79,29 +59,26 @@ class Tracker:
         tracker.start()
         return tracker
 
-    def read(self) -> Reading:
-        """What was used since the last reading or the start. Raises ResourceProblem if codecarbon says nothing."""
-        self._tracker.flush()
-        return self._reading()
+    def read(self, estimate: EnergyWindow, *, last: bool = False) -> EnergyWindow:
+        """``estimate``, with what codecarbon says was used since the last reading or the start in place of its joules.
 
-    def close(self) -> Reading:
-        """The same, and the end: threads stop."""
-        self._tracker.stop()
-        return self._reading()
-
-    def _reading(self) -> Reading:
+        ``last``: the end, threads stop. Raises ResourceProblem if codecarbon says nothing.
+        """
+        (self._tracker.stop if last else self._tracker.flush)()
         data = self._told.take()
-        now = tuple(
-            float(kwh) * JOULES_PER_KWH
-            for kwh in (data.energy_consumed, data.cpu_energy, data.ram_energy, data.gpu_energy)
-        )
+        kwh = (data.energy_consumed, data.cpu_energy, data.ram_energy, data.gpu_energy)
+        now = tuple(float(part) * JOULES_PER_KWH for part in kwh)
         joules, cpu, ram, gpu = (max(after - before, 0.0) for after, before in zip(now, self._before, strict=True))
-        self._before = (now[0], now[1], now[2], now[3])
+        self._before = now
         modes = [h._mode for h in self._tracker._hardware if hasattr(h, "_mode")]
+        counted = bool(modes) and set(modes) <= _COUNTER_MODES
         method = f"codecarbon {data.codecarbon_version}, CPU by {', '.join(modes) or 'unknown'}"
         method += ", memory by its model" if ram else ""
         method += ", GPU by NVML" if gpu else ""
-        return Reading(joules, cpu, ram, gpu, bool(modes) and set(modes) <= _COUNTER_MODES, method)
+        return EnergyWindow(
+            estimate.seconds, joules, cpu, ram, gpu, "measured" if counted and ram == 0 else "estimated",
+            "measured" if counted else "estimated", f"{method}, PUE {self._pue:g}", estimate.node_cpu_seconds,
+        )  # fmt: skip
 
 
 class _Listener:

@@ -111,5 +111,5 @@ def test_a_gateways_snapshot_shows_its_allocator_apart() -> None:
     assert set(use.by_deployment) == {"allocator", "gateway"}
     assert 0.35 <= use.by_deployment["allocator"] <= 0.5
     assert 0.15 <= use.by_deployment["gateway"] <= 0.35
-    assert abs(sum(after.processes.values()) - whole.user - whole.system) <= 0.03, "nothing is counted twice"
+    assert abs(sum(after.values()) - whole.user - whole.system) <= 0.03, "nothing is counted twice"
     assert use.lost == 0
